@@ -15,6 +15,7 @@
 mod cancel;
 mod clock;
 mod codes;
+pub mod config;
 mod ctx;
 mod error;
 mod ids;
