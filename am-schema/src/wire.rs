@@ -1,0 +1,193 @@
+//! The protobuf wire format, walked in place (Protocol Buffers, "Encoding").
+
+use bytes::BufMut;
+
+/// One field as it stands in the bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Field<'a> {
+    /// The field number.
+    pub number: u32,
+    /// Its value.
+    pub value: Value<'a>,
+    /// Where the tag begins.
+    pub start: usize,
+    /// Where the value ends.
+    pub end: usize,
+}
+
+/// A value by wire type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 5.
+    Fixed32(u32),
+    /// Wire type 2.
+    Len(&'a [u8]),
+}
+
+/// The bytes are not protobuf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Where it went wrong.
+    pub at: usize,
+    /// What is wrong there.
+    pub why: &'static str,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at byte {}", self.why, self.at)
+    }
+}
+
+/// Walks the fields of one message.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    buf: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Of a message's bytes.
+    pub fn new(buf: &'a [u8]) -> Self {
+        Fields { buf, at: 0 }
+    }
+
+    /// The next field, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the bytes stop being protobuf; the walk is over then.
+    #[inline]
+    #[allow(clippy::should_implement_trait, reason = "fallible walk, not an iterator")]
+    pub fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+        let start = self.at;
+        if start >= self.buf.len() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = (tag >> 3) as u32;
+        if number == 0 || tag >> 3 > 0x1fff_ffff {
+            return Err(Malformed { at: start, why: "field number out of range" });
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.fixed()?)),
+            5 => Value::Fixed32(u32::from_le_bytes(self.fixed()?)),
+            2 => {
+                let at = self.at;
+                let n = self.varint()?;
+                let end = usize::try_from(n).ok().and_then(|n| self.at.checked_add(n));
+                match end.and_then(|e| Some((e, self.buf.get(self.at..e)?))) {
+                    Some((e, bytes)) => {
+                        self.at = e;
+                        Value::Len(bytes)
+                    }
+                    None => return Err(Malformed { at, why: "length beyond the end" }),
+                }
+            }
+            _ => return Err(Malformed { at: start, why: "unknown wire type" }),
+        };
+        Ok(Some(Field { number, value, start, end: self.at }))
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let rest = self.buf.get(self.at..).unwrap_or_default();
+        match read_varint(rest) {
+            Some((v, n)) => {
+                self.at += n;
+                Ok(v)
+            }
+            None => Err(Malformed { at: self.at, why: "broken varint" }),
+        }
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        match self.buf.get(self.at..).and_then(|r| r.first_chunk::<N>()) {
+            Some(b) => {
+                self.at += N;
+                Ok(*b)
+            }
+            None => Err(Malformed { at: self.at, why: "value beyond the end" }),
+        }
+    }
+}
+
+/// A varint at the start of `b`: its value and length. `None` when it is cut off or longer than 10 bytes.
+#[inline]
+pub fn read_varint(b: &[u8]) -> Option<(u64, usize)> {
+    let first = *b.first()?;
+    if first < 0x80 {
+        return Some((u64::from(first), 1));
+    }
+    let mut v = u64::from(first & 0x7f);
+    for (i, byte) in b.iter().enumerate().take(10).skip(1) {
+        let low = u64::from(byte & 0x7f);
+        if i == 9 && low > 1 {
+            return None;
+        }
+        v |= low << (7 * i);
+        if *byte < 0x80 {
+            return Some((v, i + 1));
+        }
+    }
+    None
+}
+
+/// Writes a varint.
+#[inline]
+pub fn put_varint(out: &mut impl BufMut, mut v: u64) {
+    while v >= 0x80 {
+        out.put_u8(v as u8 | 0x80);
+        v >>= 7;
+    }
+    out.put_u8(v as u8);
+}
+
+/// Writes a length-delimited field.
+#[inline]
+pub fn put_len(out: &mut impl BufMut, number: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(number) << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+/// Writes a varint field.
+#[inline]
+pub fn put_int(out: &mut impl BufMut, number: u32, v: u64) {
+    put_varint(out, u64::from(number) << 3);
+    put_varint(out, v);
+}
+
+/// The seconds and nanoseconds of an encoded `google.protobuf.Timestamp`, unchecked in range.
+pub fn read_timestamp(b: &[u8]) -> Result<(i64, i32), Malformed> {
+    let (mut s, mut n) = (0i64, 0i32);
+    let mut f = Fields::new(b);
+    while let Some(field) = f.next()? {
+        match (field.number, field.value) {
+            (1, Value::Varint(v)) => s = v as i64,
+            (2, Value::Varint(v)) => n = v as i32,
+            (1 | 2, _) => return Err(Malformed { at: field.start, why: "timestamp field of another type" }),
+            _ => {}
+        }
+    }
+    Ok((s, n))
+}
+
+/// Writes a `google.protobuf.Timestamp` field.
+pub fn put_timestamp(out: &mut impl BufMut, number: u32, t: am_core::Timestamp) {
+    let mut b = [0u8; 24];
+    let mut rest = &mut b[..];
+    if t.as_second() != 0 {
+        put_int(&mut rest, 1, t.as_second() as u64);
+    }
+    if t.subsec_nanos() != 0 {
+        put_int(&mut rest, 2, t.subsec_nanos() as u64);
+    }
+    let left = rest.len();
+    put_len(out, number, b.get(..24 - left).unwrap_or_default());
+}
