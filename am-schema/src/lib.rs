@@ -22,6 +22,8 @@ mod finding;
 pub mod id;
 pub mod json;
 mod lineage;
+pub mod normalise;
+mod path;
 mod reading;
 pub mod spec;
 pub mod validate;
