@@ -1,0 +1,12 @@
+//! The values that go in and out of a store.
+
+mod ingest;
+mod query;
+mod row;
+
+pub use ingest::{DiscardReason, FlowCommit, FlowCommitted, Ingest, IngestOutcome, Origin, Provenance, PutOutcome, StateChange};
+pub use query::{
+    Aggregate, AggregateQuery, Bucket, BucketWidth, Cursor, FeedQuery, Generations, LatestQuery, Op, Order, Page, Predicate, ScanQuery, TextHit,
+    TextHits, TextQuery, Value,
+};
+pub use row::{FeedEntry, FeedEvent, FeedPage, ReadingKey, Seq, Stored, StreamId};

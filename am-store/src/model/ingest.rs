@@ -1,0 +1,141 @@
+//! What goes in.
+
+use am_core::{Scope, Timestamp};
+use am_pipeline::DeadLetter;
+use am_schema::Reading;
+
+use super::{ReadingKey, Seq};
+
+/// Why readings arrive now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Origin {
+    /// As they are recorded.
+    #[default]
+    Live = 0,
+    /// Old data taken in late; fires no alerts and no nudges.
+    Backfill = 1,
+    /// Repaired dead letters.
+    Replay = 2,
+}
+
+impl Origin {
+    /// From its number; anything unknown is `Live`.
+    pub fn from_u8(n: u8) -> Self {
+        match n {
+            1 => Origin::Backfill,
+            2 => Origin::Replay,
+            _ => Origin::Live,
+        }
+    }
+}
+
+/// Who brought a batch of readings, and when. One row that its readings point to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// Name of the client program.
+    pub client: String,
+    /// Its version.
+    pub client_version: String,
+    /// The client's own id of the batch.
+    pub batch_id: String,
+    /// Which API key was used; its public id, never the key.
+    pub key_id: String,
+    /// W3C traceparent, or empty.
+    pub traceparent: String,
+    /// When the batch arrived, by the server's clock.
+    pub received_at: Timestamp,
+    /// When the client sent it, by its own clock.
+    pub sent_at: Option<Timestamp>,
+    /// Which start of the device it was.
+    pub boot_id: String,
+    /// The client's monotonic clock when it sent the batch, nanoseconds.
+    pub monotonic_ns: u64,
+    /// Why the readings arrive now.
+    pub origin: Origin,
+}
+
+/// A batch to take in: valid readings, and what could not become one.
+#[derive(Debug, Clone, Default)]
+pub struct Ingest {
+    /// Who brought it.
+    pub provenance: Provenance,
+    /// Valid readings.
+    pub readings: Vec<Reading>,
+    /// Items that broke a rule; parked in the same transaction.
+    pub rejected: Vec<DeadLetter>,
+    /// Items that a filter left out before they came here, by reason; counted in the same transaction.
+    pub discarded: Vec<(DiscardReason, u32)>,
+}
+
+/// Why a valid reading is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DiscardReason {
+    /// A privacy or capture filter.
+    Filter,
+    /// The person did not consent.
+    Consent,
+    /// It was erased before, and stays so.
+    Erased,
+}
+
+/// What became of one reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// Durably stored at this place of the feed.
+    Stored(Seq),
+    /// Same key and content as one that is stored.
+    Duplicate,
+    /// Same key, other content: the first is kept, this one is among the dead letters under this id.
+    Conflict(String),
+    /// Left out.
+    Discarded(DiscardReason),
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IngestOutcome {
+    /// One per reading, in order.
+    pub readings: Vec<PutOutcome>,
+    /// The ids of the dead letters of `Ingest::rejected`, in order.
+    pub parked: Vec<String>,
+    /// The number of the ingest batch.
+    pub batch: u64,
+}
+
+/// One step of a flow, all or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct FlowCommit {
+    /// The flow.
+    pub flow: String,
+    /// What [`crate::traits::Flows::load`] said; a commit with another one is refused as `STALE_COMMIT`.
+    pub epoch: u64,
+    /// Everything up to and including this place of the feed is done.
+    pub cursor: Seq,
+    /// Changes of the processors' state.
+    pub state: Vec<StateChange>,
+    /// What was derived, each with its lineage.
+    pub derived: Vec<(Scope, Reading)>,
+    /// What could not be processed.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A new value of one partition's state; `None` removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// The partition, such as `acme/ada/watch` and the step's name.
+    pub key: String,
+    /// The processor's snapshot.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What a flow's commit did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlowCommitted {
+    /// One per derived reading, in order.
+    pub derived: Vec<PutOutcome>,
+    /// The older generations that gave way.
+    pub superseded: Vec<ReadingKey>,
+    /// For the next commit.
+    pub epoch: u64,
+}

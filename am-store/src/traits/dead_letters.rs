@@ -1,0 +1,56 @@
+//! What could not be taken in or processed.
+
+use am_core::{Ctx, Result, Timestamp};
+use am_pipeline::DeadLetter;
+use async_trait::async_trait;
+
+/// Which dead letters are asked for.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DeadLetterQuery {
+    /// Only of this stage, such as `ingest` or a processor's name.
+    pub stage: Option<String>,
+    /// Also those that were resolved.
+    pub resolved: bool,
+    /// After this id.
+    pub after: Option<String>,
+    /// At most so many; 0 means 100.
+    pub limit: usize,
+}
+
+/// How a dead letter ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Its repaired reading was taken in.
+    Replayed,
+    /// Someone decided to let it go.
+    Dropped,
+}
+
+/// A dead letter in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetterRow {
+    /// The letter; its `id` names it.
+    pub letter: DeadLetter,
+    /// How and when it ended.
+    pub resolution: Option<(Resolution, Timestamp)>,
+}
+
+/// The dead letters of the scope in `ctx`.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// Keeps letters durably; a letter whose id is there already adds nothing.
+    async fn park(&self, ctx: &Ctx, letters: Vec<DeadLetter>) -> Result<()>;
+
+    /// Letters in order of id.
+    async fn list(&self, ctx: &Ctx, query: &DeadLetterQuery) -> Result<Vec<DeadLetterRow>>;
+
+    /// One letter.
+    async fn get(&self, ctx: &Ctx, id: &str) -> Result<Option<DeadLetterRow>>;
+
+    /// Marks a letter as ended.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none under that id.
+    async fn resolve(&self, ctx: &Ctx, id: &str, how: Resolution) -> Result<()>;
+}
