@@ -58,7 +58,9 @@ impl Docs {
     fn new(info: Option<&SourceCodeInfo>) -> Self {
         let mut map = BTreeMap::new();
         for l in info.map(|i| i.location.as_slice()).unwrap_or_default() {
-            let text = l.leading_comments.as_deref().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+            // A field's comment stands above it or behind it.
+            let parts = [l.leading_comments.as_deref(), l.trailing_comments.as_deref()];
+            let text = parts.into_iter().flatten().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
             if !text.is_empty() {
                 map.insert(l.path.clone(), text);
             }
@@ -89,7 +91,14 @@ fn ident(name: &str) -> String {
     out
 }
 
-fn message(out: &mut String, names: &mut Vec<(String, String)>, m: &DescriptorProto, outer: &str, docs: &Docs, path: &[i32]) -> Result<(), String> {
+fn message(
+    out: &mut String,
+    names: &mut Vec<(String, String)>,
+    m: &DescriptorProto,
+    outer: &str,
+    docs: &Docs,
+    path: &[i32],
+) -> Result<(), String> {
     if m.options.as_ref().is_some_and(|o| o.map_entry()) {
         return Ok(());
     }
@@ -97,7 +106,11 @@ fn message(out: &mut String, names: &mut Vec<(String, String)>, m: &DescriptorPr
     let id = ident(&name);
     let mut fields: Vec<(usize, &FieldDescriptorProto)> = m.field.iter().enumerate().collect();
     fields.sort_by_key(|(_, f)| f.number());
-    let _ = writeln!(out, "/// `am.v1.{name}`.\npub static {id}: MessageSpec = MessageSpec {{ name: {name:?}, doc: {:?}, fields: &[", docs.at(path));
+    let _ = writeln!(
+        out,
+        "/// `am.v1.{name}`.\npub static {id}: MessageSpec = MessageSpec {{ name: {name:?}, doc: {:?}, fields: &[",
+        docs.at(path)
+    );
     for (i, f) in fields {
         let mut p = path.to_vec();
         p.extend([2, i as i32]);
@@ -161,7 +174,10 @@ fn field_type(f: &FieldDescriptorProto, m: &DescriptorProto, name: &str) -> Resu
         },
         Type::Message if f.type_name() == ".google.protobuf.Timestamp" => "FieldType::Timestamp".into(),
         Type::Message => {
-            let entry = m.nested_type.iter().find(|n| f.type_name().ends_with(&format!(".{}", n.name())) && n.options.as_ref().is_some_and(|o| o.map_entry()));
+            let entry = m
+                .nested_type
+                .iter()
+                .find(|n| f.type_name().ends_with(&format!(".{}", n.name())) && n.options.as_ref().is_some_and(|o| o.map_entry()));
             match (entry, local(f.type_name())) {
                 (Some(e), _) if e.field.iter().all(|x| x.r#type() == Type::String) => "FieldType::StringMap".into(),
                 (None, Some(id)) => format!("FieldType::Message(|| &{id})"),
@@ -176,5 +192,6 @@ fn enumeration(out: &mut String, e: &EnumDescriptorProto, outer: &str) {
     let name = format!("{outer}{}", e.name());
     let mut values: Vec<(i32, &str)> = e.value.iter().map(|v| (v.number(), v.name())).collect();
     values.sort();
-    let _ = writeln!(out, "/// `am.v1.{name}`.\npub static {}: EnumSpec = EnumSpec {{ name: {name:?}, values: &{values:?} }};\n", ident(&name));
+    let _ =
+        writeln!(out, "/// `am.v1.{name}`.\npub static {}: EnumSpec = EnumSpec {{ name: {name:?}, values: &{values:?} }};\n", ident(&name));
 }
