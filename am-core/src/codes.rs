@@ -49,6 +49,7 @@ codes! {
     BAD_QUERY = 1009, InvalidArgument, Retry::Never, "The query or filter cannot be answered as written.", "Correct the part that the message names.";
     CLOCK_CONFLICT = 1010, Conflict, Retry::Never, "Another reading with the same key but other content was stored first.", "The first one is kept; look at the dead letter and send the correction under a new id.";
     BAD_BLOCK = 1011, InvalidArgument, Retry::Never, "A sample block cannot be decoded.", "Check the encoder; the block is kept among the dead letters.";
+    BAD_KIND = 1012, InvalidArgument, Retry::Never, "The definition of a kind is not valid.", "Correct the field path, range or JSON Schema that the message names.";
     UNAUTHENTICATED = 2001, Unauthenticated, Retry::Never, "The call carries no valid key.", "Send the device's API key as 'authorization: Bearer KEY'.";
     FORBIDDEN = 2002, PermissionDenied, Retry::Never, "The key does not allow this.", "Use a key whose scope covers the device and the action.";
     STORE_UNAVAILABLE = 3001, Unavailable, Retry::Safe { after_ms: 1_000 }, "The store does not answer.", "Check that the disk or database is up; clients try again by themselves.";

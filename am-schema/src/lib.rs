@@ -42,7 +42,7 @@ pub mod shapes {
 }
 
 pub use builder::ReadingBuilder;
-pub use catalogue::{Catalogue, Kind, KindDef, KindSpec, Stage};
+pub use catalogue::{Catalogue, DataClass, Kind, KindDef, KindSpec, Stage};
 pub use decode::{Decoder, Limits};
 pub use finding::{Finding, Rejected};
 pub use lineage::{Inputs, ProcessorIdentity};

@@ -3,10 +3,11 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use am_core::{Code, Error, Result, Topic};
+use am_core::Topic;
 
-use crate::shapes::PAYLOADS;
-use crate::spec::{FieldType, MessageSpec};
+use super::custom::JsonSchema;
+use super::def::KindDef;
+use crate::spec::MessageSpec;
 
 /// A kind of reading: a handle on its row of the catalogue, as cheap as a pointer.
 #[derive(Clone, Copy)]
@@ -82,36 +83,29 @@ pub struct Bound {
     pub unit: &'static str,
 }
 
+/// The most of a number per minute of a reading's span.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Rate {
+    /// Path of field names, such as `count`.
+    pub path: String,
+    /// The same as field numbers.
+    pub numbers: Vec<u32>,
+    /// The most per minute.
+    pub per_minute: f64,
+}
+
 /// What the catalogue knows of a kind.
 #[derive(Debug)]
 pub struct KindSpec {
-    topic: Topic,
-    def: KindDef,
-    field_name: &'static str,
-    message: &'static MessageSpec,
-    required: Vec<Vec<u32>>,
-    text: Vec<Vec<u32>>,
-}
-
-/// The definition of a kind, before it is checked against its message.
-#[derive(Debug, Clone)]
-#[must_use = "register it with Catalogue::with"]
-pub struct KindDef {
-    topic: String,
-    stage: Stage,
-    field: u32,
-    title: String,
-    class: DataClass,
-    cadence: Cadence,
-    retention: Retention,
-    future_tolerance: Duration,
-    bounds: Vec<Bound>,
-    required: Vec<String>,
-    text: Vec<String>,
-    max_text: usize,
-    scalar: Option<Scalar>,
-    signal: Option<Signal>,
-    schema: Option<String>,
+    pub(super) topic: Topic,
+    pub(super) def: KindDef,
+    pub(super) field_name: &'static str,
+    pub(super) message: &'static MessageSpec,
+    pub(super) required: Vec<Vec<u32>>,
+    pub(super) one_of: Vec<Vec<u32>>,
+    pub(super) text: Vec<Vec<u32>>,
+    pub(super) schema: Option<JsonSchema>,
 }
 
 /// What the channels of a sample block must hold.
@@ -125,143 +119,6 @@ pub struct Signal {
     pub max_abs: f64,
 }
 
-impl KindDef {
-    fn new(topic: &str, stage: Stage, field: u32) -> Self {
-        KindDef {
-            topic: topic.into(),
-            stage,
-            field,
-            title: String::new(),
-            class: DataClass::Technical,
-            cadence: Cadence::OnEvent,
-            retention: Retention::Days(730),
-            future_tolerance: Duration::from_secs(86_400),
-            bounds: Vec::new(),
-            required: Vec::new(),
-            text: Vec::new(),
-            max_text: 1 << 20,
-            scalar: None,
-            signal: None,
-            schema: None,
-        }
-    }
-
-    /// A kind that devices or accounts send, carried in this field of the envelope.
-    pub fn raw(topic: &str, field: u32) -> Self {
-        Self::new(topic, Stage::Raw, field)
-    }
-
-    /// A kind that is made here.
-    pub fn derived(topic: &str, field: u32) -> Self {
-        Self::new(topic, Stage::Derived, field)
-    }
-
-    /// A kind of an embedder: JSON or bytes in `Custom`, with a JSON Schema for the former.
-    pub fn custom(topic: &str, json_schema: Option<String>) -> Self {
-        KindDef { schema: json_schema, ..Self::new(topic, Stage::Raw, 45) }
-    }
-
-    /// A name for people.
-    pub fn title(mut self, title: &str) -> Self {
-        self.title = title.into();
-        self
-    }
-
-    /// How personal it is.
-    pub fn class(mut self, class: DataClass) -> Self {
-        self.class = class;
-        self
-    }
-
-    /// The expected time between readings, in seconds.
-    pub fn every(mut self, seconds: f64) -> Self {
-        self.cadence = Cadence::Every(Duration::from_secs_f64(seconds));
-        self
-    }
-
-    /// Days to keep it.
-    pub fn keep_days(mut self, days: u32) -> Self {
-        self.retention = Retention::Days(days);
-        self
-    }
-
-    /// How far in the future it may lie.
-    pub fn future(mut self, tolerance: Duration) -> Self {
-        self.future_tolerance = tolerance;
-        self
-    }
-
-    /// A range for a number; the path runs through messages and repeated fields.
-    pub fn bound(mut self, path: &str, min: f64, max: f64, unit: &'static str) -> Self {
-        self.bounds.push(Bound { path: path.into(), numbers: Vec::new(), min, max, unit });
-        self
-    }
-
-    /// A field that must be there and not be empty.
-    pub fn require(mut self, path: &str) -> Self {
-        self.required.push(path.into());
-        self
-    }
-
-    /// Fields whose text is searched.
-    pub fn text(mut self, paths: &[&str]) -> Self {
-        self.text = paths.iter().map(|p| (*p).into()).collect();
-        self
-    }
-
-    /// The longest text of any field, in bytes.
-    pub fn max_text(mut self, bytes: usize) -> Self {
-        self.max_text = bytes;
-        self
-    }
-
-    /// The number that rollups count.
-    pub fn scalar(mut self, path: &str, unit: &'static str) -> Self {
-        self.scalar = Some(Scalar { path: path.into(), numbers: Vec::new(), unit });
-        self
-    }
-
-    /// What the channels of its sample block hold.
-    pub fn signal(mut self, channels: &'static [&'static str], unit: &'static str, max_abs: f64) -> Self {
-        self.signal = Some(Signal { channels, unit, max_abs });
-        self
-    }
-
-    /// Checks it against its message.
-    pub(super) fn resolve(mut self) -> Result<KindSpec> {
-        let topic = Topic::parse(&self.topic)?;
-        let (_, field_name, message) = PAYLOADS
-            .iter()
-            .find(|p| p.0 == self.field)
-            .copied()
-            .ok_or_else(|| Error::new(Code::BAD_QUERY, format!("{topic}: no payload field {}", self.field)))?;
-        for b in &mut self.bounds {
-            b.numbers = path(message, &b.path, &topic)?;
-        }
-        if let Some(s) = &mut self.scalar {
-            s.numbers = path(message, &s.path, &topic)?;
-        }
-        let required = self.required.iter().map(|p| path(message, p, &topic)).collect::<Result<_>>()?;
-        let text = self.text.iter().map(|p| path(message, p, &topic)).collect::<Result<_>>()?;
-        Ok(KindSpec { topic, field_name, message, required, text, def: self })
-    }
-}
-
-fn path(message: &'static MessageSpec, path: &str, topic: &Topic) -> Result<Vec<u32>> {
-    let mut at = Some(message);
-    path.split('.')
-        .map(|name| {
-            let f =
-                at.and_then(|m| m.field_named(name)).ok_or_else(|| Error::new(Code::BAD_QUERY, format!("{topic}: no field {path:?}")))?;
-            at = match f.ty {
-                FieldType::Message(m) => Some(m()),
-                _ => None,
-            };
-            Ok(f.number)
-        })
-        .collect()
-}
-
 impl KindSpec {
     /// The topic.
     pub fn topic(&self) -> &str {
@@ -270,8 +127,12 @@ impl KindSpec {
 }
 
 impl Kind {
-    pub(super) fn intern(spec: KindSpec) -> Kind {
+    pub(super) fn leak(spec: KindSpec) -> Kind {
         Kind(Box::leak(Box::new(spec)))
+    }
+
+    pub(super) fn def(self) -> &'static KindDef {
+        &self.0.def
     }
 
     /// The topic.
@@ -334,9 +195,44 @@ impl Kind {
         &self.0.required
     }
 
+    /// The fields that must be there, as paths of names.
+    pub fn required_names(self) -> &'static [String] {
+        &self.0.def.required
+    }
+
+    /// Fields of which at least one must be there, as paths of field numbers; empty without such a rule.
+    pub fn one_of(self) -> &'static [Vec<u32>] {
+        &self.0.one_of
+    }
+
+    /// The same as paths of names.
+    pub fn one_of_names(self) -> &'static [String] {
+        &self.0.def.one_of
+    }
+
+    /// Whether it describes a span, so that `ended_at` must be there.
+    pub fn needs_span(self) -> bool {
+        self.0.def.span
+    }
+
+    /// The most of a number per minute of the span.
+    pub fn max_rate(self) -> Option<&'static Rate> {
+        self.0.def.max_rate.as_ref()
+    }
+
+    /// The canonical unit (UCUM) of a quantity or signal; empty where fields have units of their own.
+    pub fn unit(self) -> &'static str {
+        self.0.def.unit
+    }
+
     /// The fields whose text is searched, as paths of field numbers.
     pub fn text_fields(self) -> &'static [Vec<u32>] {
         &self.0.text
+    }
+
+    /// The same as paths of names.
+    pub fn text_names(self) -> &'static [String] {
+        &self.0.def.text
     }
 
     /// The longest text of any field, in bytes.
@@ -357,6 +253,11 @@ impl Kind {
     /// The JSON Schema of an embedder's kind.
     pub fn schema(self) -> Option<&'static str> {
         self.0.def.schema.as_deref()
+    }
+
+    /// The same, ready to check values with.
+    pub fn json_schema(self) -> Option<&'static JsonSchema> {
+        self.0.schema.as_ref()
     }
 }
 

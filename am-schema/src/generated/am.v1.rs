@@ -212,20 +212,46 @@ pub mod custom {
         Data(::prost::alloc::vec::Vec<u8>),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AppEvent {
-    /// The name a person sees.
+/// Two series that go together, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Correlation {
+    /// Topic of the one series.
     #[prost(string, tag = "1")]
-    pub app: ::prost::alloc::string::String,
+    pub left: ::prost::alloc::string::String,
+    /// Topic of the other series.
     #[prost(string, tag = "2")]
-    pub package: ::prost::alloc::string::String,
-    #[prost(enumeration = "app_event::Change", tag = "3")]
-    pub change: i32,
-    #[prost(string, tag = "4")]
-    pub title: ::prost::alloc::string::String,
+    pub right: ::prost::alloc::string::String,
+    /// How it was measured.
+    #[prost(enumeration = "correlation::Method", tag = "3")]
+    pub method: i32,
+    /// -1 to 1.
+    #[prost(double, tag = "4")]
+    pub coefficient: f64,
+    /// 0 to 1, corrected for the number of tests.
+    #[prost(double, tag = "5")]
+    pub p_value: f64,
+    /// How many pairs were tested.
+    #[prost(uint32, tag = "6")]
+    pub tests: u32,
+    /// Pairs of values, autocorrelation taken into account.
+    #[prost(uint32, tag = "7")]
+    pub n: u32,
+    /// How far the right series follows the left one, nanoseconds.
+    #[prost(int64, tag = "8")]
+    pub lag_ns: i64,
+    /// Lower end of the 95 % confidence interval.
+    #[prost(double, tag = "9")]
+    pub low: f64,
+    /// Upper end of the 95 % confidence interval.
+    #[prost(double, tag = "10")]
+    pub high: f64,
+    /// The same in a sentence.
+    #[prost(string, tag = "11")]
+    pub statement: ::prost::alloc::string::String,
 }
-/// Nested message and enum types in `AppEvent`.
-pub mod app_event {
+/// Nested message and enum types in `Correlation`.
+pub mod correlation {
+    /// How it was measured.
     #[derive(
         Clone,
         Copy,
@@ -238,47 +264,71 @@ pub mod app_event {
         ::prost::Enumeration
     )]
     #[repr(i32)]
-    pub enum Change {
+    pub enum Method {
         Unspecified = 0,
-        Start = 1,
-        Stop = 2,
-        Foreground = 3,
-        Background = 4,
+        Pearson = 1,
+        Spearman = 2,
+        PointBiserial = 3,
     }
-    impl Change {
+    impl Method {
         /// String value of the enum field names used in the ProtoBuf definition.
         ///
         /// The values are not transformed in any way and thus are considered stable
         /// (if the ProtoBuf definition does not change) and safe for programmatic use.
         pub fn as_str_name(&self) -> &'static str {
             match self {
-                Self::Unspecified => "CHANGE_UNSPECIFIED",
-                Self::Start => "CHANGE_START",
-                Self::Stop => "CHANGE_STOP",
-                Self::Foreground => "CHANGE_FOREGROUND",
-                Self::Background => "CHANGE_BACKGROUND",
+                Self::Unspecified => "METHOD_UNSPECIFIED",
+                Self::Pearson => "METHOD_PEARSON",
+                Self::Spearman => "METHOD_SPEARMAN",
+                Self::PointBiserial => "METHOD_POINT_BISERIAL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
-                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
-                "CHANGE_START" => Some(Self::Start),
-                "CHANGE_STOP" => Some(Self::Stop),
-                "CHANGE_FOREGROUND" => Some(Self::Foreground),
-                "CHANGE_BACKGROUND" => Some(Self::Background),
+                "METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+                "METHOD_PEARSON" => Some(Self::Pearson),
+                "METHOD_SPEARMAN" => Some(Self::Spearman),
+                "METHOD_POINT_BISERIAL" => Some(Self::PointBiserial),
                 _ => None,
             }
         }
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ScreenEvent {
-    #[prost(enumeration = "screen_event::Change", tag = "1")]
-    pub change: i32,
+/// Something regular or a change, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Pattern {
+    /// What kind of pattern it is.
+    #[prost(enumeration = "pattern::Shape", tag = "1")]
+    pub shape: i32,
+    /// What it is about.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// The pattern in a sentence.
+    #[prost(string, tag = "3")]
+    pub statement: ::prost::alloc::string::String,
+    /// Standardised effect size.
+    #[prost(double, tag = "4")]
+    pub effect: f64,
+    /// 0 to 1, corrected for the number of tests.
+    #[prost(double, tag = "5")]
+    pub p_value: f64,
+    /// How many patterns were tested.
+    #[prost(uint32, tag = "6")]
+    pub tests: u32,
+    /// Observations.
+    #[prost(uint32, tag = "7")]
+    pub n: u32,
+    /// Of a rhythm, nanoseconds.
+    #[prost(uint64, optional, tag = "8")]
+    pub period_ns: ::core::option::Option<u64>,
+    /// 0 to 1.
+    #[prost(float, tag = "9")]
+    pub confidence: f32,
 }
-/// Nested message and enum types in `ScreenEvent`.
-pub mod screen_event {
+/// Nested message and enum types in `Pattern`.
+pub mod pattern {
+    /// What kind of pattern it is.
     #[derive(
         Clone,
         Copy,
@@ -291,53 +341,281 @@ pub mod screen_event {
         ::prost::Enumeration
     )]
     #[repr(i32)]
-    pub enum Change {
+    pub enum Shape {
         Unspecified = 0,
-        On = 1,
-        Off = 2,
-        Lock = 3,
-        Unlock = 4,
+        Rhythm = 1,
+        Trend = 2,
+        Change = 3,
+        Habit = 4,
+        Sequence = 5,
+        Anomaly = 6,
     }
-    impl Change {
+    impl Shape {
         /// String value of the enum field names used in the ProtoBuf definition.
         ///
         /// The values are not transformed in any way and thus are considered stable
         /// (if the ProtoBuf definition does not change) and safe for programmatic use.
         pub fn as_str_name(&self) -> &'static str {
             match self {
-                Self::Unspecified => "CHANGE_UNSPECIFIED",
-                Self::On => "CHANGE_ON",
-                Self::Off => "CHANGE_OFF",
-                Self::Lock => "CHANGE_LOCK",
-                Self::Unlock => "CHANGE_UNLOCK",
+                Self::Unspecified => "SHAPE_UNSPECIFIED",
+                Self::Rhythm => "SHAPE_RHYTHM",
+                Self::Trend => "SHAPE_TREND",
+                Self::Change => "SHAPE_CHANGE",
+                Self::Habit => "SHAPE_HABIT",
+                Self::Sequence => "SHAPE_SEQUENCE",
+                Self::Anomaly => "SHAPE_ANOMALY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
-                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
-                "CHANGE_ON" => Some(Self::On),
-                "CHANGE_OFF" => Some(Self::Off),
-                "CHANGE_LOCK" => Some(Self::Lock),
-                "CHANGE_UNLOCK" => Some(Self::Unlock),
+                "SHAPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "SHAPE_RHYTHM" => Some(Self::Rhythm),
+                "SHAPE_TREND" => Some(Self::Trend),
+                "SHAPE_CHANGE" => Some(Self::Change),
+                "SHAPE_HABIT" => Some(Self::Habit),
+                "SHAPE_SEQUENCE" => Some(Self::Sequence),
+                "SHAPE_ANOMALY" => Some(Self::Anomaly),
                 _ => None,
             }
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Notification {
+/// What a model expects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Prediction {
+    /// What is foretold, such as hot_flash.
     #[prost(string, tag = "1")]
-    pub app: ::prost::alloc::string::String,
+    pub target: ::prost::alloc::string::String,
+    /// Probability, 0 to 1.
+    #[prost(double, tag = "2")]
+    pub score: f64,
+    /// The likeliest class; empty for plain probabilities.
+    #[prost(string, tag = "3")]
+    pub label: ::prost::alloc::string::String,
+    /// Of a numeric target.
+    #[prost(double, optional, tag = "4")]
+    pub value: ::core::option::Option<f64>,
+    /// Start of the time it is about.
+    #[prost(message, optional, tag = "5")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of the time it is about.
+    #[prost(message, optional, tag = "6")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// What weighed most.
+    #[prost(message, repeated, tag = "7")]
+    pub features: ::prost::alloc::vec::Vec<prediction::Feature>,
+    /// From which score on the model says yes.
+    #[prost(double, optional, tag = "8")]
+    pub threshold: ::core::option::Option<f64>,
+}
+/// Nested message and enum types in `Prediction`.
+pub mod prediction {
+    /// One input of the model.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Feature {
+        /// Such as hrv_rmssd_1h.
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        /// As given to the model.
+        #[prost(double, tag = "2")]
+        pub value: f64,
+        /// Its part in the score.
+        #[prost(double, tag = "3")]
+        pub weight: f64,
+    }
+}
+/// A rule that a person set is met.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Alert {
+    /// Name of the rule.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// How urgent it is.
+    #[prost(enumeration = "alert::Severity", tag = "2")]
+    pub severity: i32,
+    /// The kind that set it off.
+    #[prost(string, tag = "3")]
+    pub topic: ::prost::alloc::string::String,
+    /// What was measured.
+    #[prost(double, optional, tag = "4")]
+    pub value: ::core::option::Option<f64>,
+    /// What the rule compares with.
+    #[prost(double, optional, tag = "5")]
+    pub threshold: ::core::option::Option<f64>,
+    /// For the person.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+    /// The rule is no longer met.
+    #[prost(bool, tag = "7")]
+    pub resolved: bool,
+}
+/// Nested message and enum types in `Alert`.
+pub mod alert {
+    /// How urgent it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Severity {
+        Unspecified = 0,
+        Info = 1,
+        Warning = 2,
+        Critical = 3,
+    }
+    impl Severity {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SEVERITY_UNSPECIFIED",
+                Self::Info => "SEVERITY_INFO",
+                Self::Warning => "SEVERITY_WARNING",
+                Self::Critical => "SEVERITY_CRITICAL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+                "SEVERITY_INFO" => Some(Self::Info),
+                "SEVERITY_WARNING" => Some(Self::Warning),
+                "SEVERITY_CRITICAL" => Some(Self::Critical),
+                _ => None,
+            }
+        }
+    }
+}
+/// Something the agent keeps about a person.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Memory {
+    /// Equal for all revisions.
+    #[prost(string, tag = "1")]
+    pub memory_id: ::prost::alloc::string::String,
+    /// One sentence.
+    #[prost(string, tag = "2")]
+    pub statement: ::prost::alloc::string::String,
+    /// What it is about.
+    #[prost(enumeration = "memory::Category", tag = "3")]
+    pub category: i32,
+    /// 0 to 1.
+    #[prost(float, tag = "4")]
+    pub confidence: f32,
+    /// Single words to find it by.
+    #[prost(string, repeated, tag = "5")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Reading id of the revision before; empty for a new one.
+    #[prost(string, tag = "6")]
+    pub replaces: ::prost::alloc::string::String,
+    /// It was found to be wrong, or the person took it back.
+    #[prost(bool, tag = "7")]
+    pub withdrawn: bool,
+    /// From when on it no longer holds; absent when it lasts.
+    #[prost(message, optional, tag = "8")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `Memory`.
+pub mod memory {
+    /// What it is about.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Category {
+        Unspecified = 0,
+        Fact = 1,
+        Preference = 2,
+        Habit = 3,
+        Relation = 4,
+        Goal = 5,
+        Event = 6,
+    }
+    impl Category {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CATEGORY_UNSPECIFIED",
+                Self::Fact => "CATEGORY_FACT",
+                Self::Preference => "CATEGORY_PREFERENCE",
+                Self::Habit => "CATEGORY_HABIT",
+                Self::Relation => "CATEGORY_RELATION",
+                Self::Goal => "CATEGORY_GOAL",
+                Self::Event => "CATEGORY_EVENT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CATEGORY_UNSPECIFIED" => Some(Self::Unspecified),
+                "CATEGORY_FACT" => Some(Self::Fact),
+                "CATEGORY_PREFERENCE" => Some(Self::Preference),
+                "CATEGORY_HABIT" => Some(Self::Habit),
+                "CATEGORY_RELATION" => Some(Self::Relation),
+                "CATEGORY_GOAL" => Some(Self::Goal),
+                "CATEGORY_EVENT" => Some(Self::Event),
+                _ => None,
+            }
+        }
+    }
+}
+/// Something the agent would like to say.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NudgeProposed {
+    /// Equal from the proposal to the reaction.
+    #[prost(string, tag = "1")]
+    pub nudge_id: ::prost::alloc::string::String,
+    /// A few words.
     #[prost(string, tag = "2")]
     pub title: ::prost::alloc::string::String,
+    /// One or two sentences.
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
-    #[prost(enumeration = "notification::Change", tag = "4")]
-    pub change: i32,
+    /// The evidence in a sentence.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+    /// Such as sleep, focus, reminder.
+    #[prost(string, tag = "5")]
+    pub category: ::prost::alloc::string::String,
+    /// How much it is expected to help, -1 to 1.
+    #[prost(double, tag = "6")]
+    pub expected_value: f64,
+    /// What the governor said.
+    #[prost(enumeration = "nudge_proposed::Decision", tag = "7")]
+    pub decision: i32,
+    /// The governor's rule that decided.
+    #[prost(string, tag = "8")]
+    pub rule: ::prost::alloc::string::String,
+    /// When it may be sent.
+    #[prost(message, optional, tag = "9")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is of no use any more.
+    #[prost(message, optional, tag = "10")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// Nested message and enum types in `Notification`.
-pub mod notification {
+/// Nested message and enum types in `NudgeProposed`.
+pub mod nudge_proposed {
+    /// What the governor said.
     #[derive(
         Clone,
         Copy,
@@ -350,63 +628,167 @@ pub mod notification {
         ::prost::Enumeration
     )]
     #[repr(i32)]
-    pub enum Change {
+    pub enum Decision {
         Unspecified = 0,
-        Posted = 1,
-        Removed = 2,
+        Allowed = 1,
+        Deferred = 2,
+        Refused = 3,
     }
-    impl Change {
+    impl Decision {
         /// String value of the enum field names used in the ProtoBuf definition.
         ///
         /// The values are not transformed in any way and thus are considered stable
         /// (if the ProtoBuf definition does not change) and safe for programmatic use.
         pub fn as_str_name(&self) -> &'static str {
             match self {
-                Self::Unspecified => "CHANGE_UNSPECIFIED",
-                Self::Posted => "CHANGE_POSTED",
-                Self::Removed => "CHANGE_REMOVED",
+                Self::Unspecified => "DECISION_UNSPECIFIED",
+                Self::Allowed => "DECISION_ALLOWED",
+                Self::Deferred => "DECISION_DEFERRED",
+                Self::Refused => "DECISION_REFUSED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
-                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
-                "CHANGE_POSTED" => Some(Self::Posted),
-                "CHANGE_REMOVED" => Some(Self::Removed),
+                "DECISION_UNSPECIFIED" => Some(Self::Unspecified),
+                "DECISION_ALLOWED" => Some(Self::Allowed),
+                "DECISION_DEFERRED" => Some(Self::Deferred),
+                "DECISION_REFUSED" => Some(Self::Refused),
                 _ => None,
             }
         }
     }
 }
+/// A nudge that went out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Clipboard {
+pub struct NudgeSent {
+    /// As proposed.
     #[prost(string, tag = "1")]
-    pub text: ::prost::alloc::string::String,
+    pub nudge_id: ::prost::alloc::string::String,
+    /// Where it was shown.
     #[prost(string, tag = "2")]
-    pub mime: ::prost::alloc::string::String,
+    pub device_id: ::prost::alloc::string::String,
+    /// Such as push, console.
     #[prost(string, tag = "3")]
-    pub source_app: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WebVisit {
-    #[prost(string, tag = "1")]
-    pub url: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub title: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "3")]
-    pub dwell_ns: u64,
+    pub channel: ::prost::alloc::string::String,
+    /// As shown.
     #[prost(string, tag = "4")]
-    pub referrer: ::prost::alloc::string::String,
+    pub title: ::prost::alloc::string::String,
+    /// As shown.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+    /// What the person could choose.
+    #[prost(string, repeated, tag = "6")]
+    pub actions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// Counts from recorded_at to ended_at, never content.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct InputActivity {
-    #[prost(uint32, tag = "1")]
-    pub keys: u32,
-    #[prost(uint32, tag = "2")]
-    pub clicks: u32,
+/// What a person did with a nudge.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NudgeReaction {
+    /// As proposed.
+    #[prost(string, tag = "1")]
+    pub nudge_id: ::prost::alloc::string::String,
+    /// What happened.
+    #[prost(enumeration = "nudge_reaction::Reaction", tag = "2")]
+    pub reaction: i32,
+    /// Which of the actions was chosen.
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// What the person wrote.
+    #[prost(string, tag = "4")]
+    pub comment: ::prost::alloc::string::String,
+    /// From shown to reaction, nanoseconds.
+    #[prost(uint64, tag = "5")]
+    pub delay_ns: u64,
+    /// When to ask again.
+    #[prost(message, optional, tag = "6")]
+    pub snoozed_until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `NudgeReaction`.
+pub mod nudge_reaction {
+    /// What happened.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Reaction {
+        Unspecified = 0,
+        Seen = 1,
+        Accepted = 2,
+        Dismissed = 3,
+        Snoozed = 4,
+        Helpful = 5,
+        Unhelpful = 6,
+        /// Nothing until it expired.
+        Ignored = 7,
+    }
+    impl Reaction {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "REACTION_UNSPECIFIED",
+                Self::Seen => "REACTION_SEEN",
+                Self::Accepted => "REACTION_ACCEPTED",
+                Self::Dismissed => "REACTION_DISMISSED",
+                Self::Snoozed => "REACTION_SNOOZED",
+                Self::Helpful => "REACTION_HELPFUL",
+                Self::Unhelpful => "REACTION_UNHELPFUL",
+                Self::Ignored => "REACTION_IGNORED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "REACTION_UNSPECIFIED" => Some(Self::Unspecified),
+                "REACTION_SEEN" => Some(Self::Seen),
+                "REACTION_ACCEPTED" => Some(Self::Accepted),
+                "REACTION_DISMISSED" => Some(Self::Dismissed),
+                "REACTION_SNOOZED" => Some(Self::Snoozed),
+                "REACTION_HELPFUL" => Some(Self::Helpful),
+                "REACTION_UNHELPFUL" => Some(Self::Unhelpful),
+                "REACTION_IGNORED" => Some(Self::Ignored),
+                _ => None,
+            }
+        }
+    }
+}
+/// An item that a processor could not handle: the dead-letter topic of a flow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProcessingError {
+    /// Which processor.
+    #[prost(string, tag = "1")]
+    pub processor: ::prost::alloc::string::String,
+    /// In which flow.
+    #[prost(string, tag = "2")]
+    pub flow: ::prost::alloc::string::String,
+    /// AM-nnnn as a number.
     #[prost(uint32, tag = "3")]
-    pub scrolls: u32,
+    pub code: u32,
+    /// What happened, for people.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// How often it was tried.
+    #[prost(uint32, tag = "5")]
+    pub attempts: u32,
+    /// Topic of the item.
+    #[prost(string, tag = "6")]
+    pub kind: ::prost::alloc::string::String,
+    /// The item as it came, an encoded am.v1.Reading.
+    #[prost(bytes = "vec", tag = "7")]
+    pub item: ::prost::alloc::vec::Vec<u8>,
+    /// A replay may succeed.
+    #[prost(bool, tag = "8")]
+    pub retryable: bool,
 }
 /// Names bytes that are kept apart from the reading.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -634,141 +1016,1017 @@ pub mod video_chunk {
         }
     }
 }
+/// The parts of a recording that hold speech, from recorded_at to ended_at.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Email {
-    /// RFC 5322 Message-ID, without angle brackets.
+pub struct SpeechAudio {
+    /// As in the recording.
     #[prost(string, tag = "1")]
-    pub message_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub thread_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub from: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "4")]
-    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "5")]
-    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "6")]
-    pub subject: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub text: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "8")]
-    pub attachments: ::prost::alloc::vec::Vec<email::Attachment>,
+    pub stream_id: ::prost::alloc::string::String,
+    /// Hertz.
+    #[prost(uint32, tag = "2")]
+    pub sample_rate: u32,
+    /// How many channels the kept sound has.
+    #[prost(uint32, tag = "3")]
+    pub channels: u32,
+    /// The spans that hold speech, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub segments: ::prost::alloc::vec::Vec<speech_audio::Segment>,
+    /// Share of the recording that is speech, 0 to 1.
+    #[prost(float, tag = "5")]
+    pub speech_ratio: f32,
+    /// The kept sound; PCM, 16 bit, one segment after the other.
+    #[prost(message, optional, tag = "6")]
+    pub blob: ::core::option::Option<BlobRef>,
+    /// Inline bytes of small pieces.
+    #[prost(bytes = "vec", tag = "7")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
 }
-/// Nested message and enum types in `Email`.
-pub mod email {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-    pub struct Attachment {
-        #[prost(string, tag = "1")]
-        pub name: ::prost::alloc::string::String,
-        #[prost(message, optional, tag = "2")]
-        pub blob: ::core::option::Option<super::BlobRef>,
+/// Nested message and enum types in `SpeechAudio`.
+pub mod speech_audio {
+    /// One span of speech.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Segment {
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "1")]
+        pub start_ns: u64,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "2")]
+        pub end_ns: u64,
+        /// Mean probability of speech, 0 to 1.
+        #[prost(float, tag = "3")]
+        pub probability: f32,
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CalendarEvent {
-    /// RFC 5545 UID.
-    #[prost(string, tag = "1")]
-    pub uid: ::prost::alloc::string::String,
-    /// RFC 5545 RRULE, RDATE and EXDATE lines.
-    #[prost(string, repeated, tag = "2")]
-    pub recurrence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, optional, tag = "3")]
-    pub start: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "4")]
-    pub end: ::core::option::Option<::prost_types::Timestamp>,
-    /// IANA zone; empty for a floating time.
-    #[prost(string, tag = "5")]
-    pub zone: ::prost::alloc::string::String,
-    #[prost(bool, tag = "6")]
-    pub all_day: bool,
-    #[prost(string, tag = "7")]
-    pub summary: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub location: ::prost::alloc::string::String,
-    #[prost(string, tag = "9")]
-    pub text: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "10")]
-    pub attendees: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "11")]
-    pub organizer: ::prost::alloc::string::String,
-    /// RFC 5545 SEQUENCE.
-    #[prost(uint32, tag = "12")]
-    pub revision: u32,
-    #[prost(bool, tag = "13")]
-    pub cancelled: bool,
-    /// Which occurrence of a recurring event this replaces.
-    #[prost(message, optional, tag = "14")]
-    pub recurrence_id: ::core::option::Option<::prost_types::Timestamp>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SocialPost {
-    #[prost(string, tag = "1")]
-    pub network: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub post_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub author: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub url: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub title: ::prost::alloc::string::String,
-    #[prost(string, tag = "6")]
-    pub text: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Note {
-    #[prost(string, tag = "1")]
-    pub note_id: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub title: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub text: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "4")]
-    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// Answers to a form.
+/// What was said, word by word.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Questionnaire {
+pub struct Transcript {
+    /// All words, with punctuation.
     #[prost(string, tag = "1")]
-    pub form_id: ::prost::alloc::string::String,
+    pub text: ::prost::alloc::string::String,
+    /// BCP 47 tag; empty when unknown.
     #[prost(string, tag = "2")]
-    pub form_version: ::prost::alloc::string::String,
+    pub language: ::prost::alloc::string::String,
+    /// In order of time; their spans may overlap when people do.
     #[prost(message, repeated, tag = "3")]
-    pub answers: ::prost::alloc::vec::Vec<questionnaire::Answer>,
+    pub words: ::prost::alloc::vec::Vec<transcript::Word>,
+    /// Mean over the words, 0 to 1.
+    #[prost(float, optional, tag = "4")]
+    pub confidence: ::core::option::Option<f32>,
+    /// The one speaker, counted from 0 within the stream; absent when there are several.
+    #[prost(uint32, optional, tag = "5")]
+    pub speaker_id: ::core::option::Option<u32>,
+    /// As in the recording.
+    #[prost(string, tag = "6")]
+    pub stream_id: ::prost::alloc::string::String,
 }
-/// Nested message and enum types in `Questionnaire`.
-pub mod questionnaire {
+/// Nested message and enum types in `Transcript`.
+pub mod transcript {
+    /// One word.
     #[derive(Clone, PartialEq, ::prost::Message)]
-    pub struct Answer {
+    pub struct Word {
+        /// The word as written.
         #[prost(string, tag = "1")]
-        pub question_id: ::prost::alloc::string::String,
-        #[prost(string, tag = "2")]
-        pub question: ::prost::alloc::string::String,
-        #[prost(oneof = "answer::Answer", tags = "3, 4, 5")]
-        pub answer: ::core::option::Option<answer::Answer>,
+        pub text: ::prost::alloc::string::String,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "2")]
+        pub start_ns: u64,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "3")]
+        pub end_ns: u64,
+        /// 0 to 1.
+        #[prost(float, optional, tag = "4")]
+        pub confidence: ::core::option::Option<f32>,
+        /// Counted from 0 within the stream.
+        #[prost(uint32, optional, tag = "5")]
+        pub speaker: ::core::option::Option<u32>,
     }
-    /// Nested message and enum types in `Answer`.
-    pub mod answer {
-        #[derive(Clone, PartialEq, ::prost::Oneof)]
-        pub enum Answer {
-            #[prost(double, tag = "3")]
-            Number(f64),
-            #[prost(string, tag = "4")]
-            Text(::prost::alloc::string::String),
-            #[prost(bool, tag = "5")]
-            Flag(bool),
+}
+/// What the surroundings sound like.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AudioEnvironment {
+    /// Best first.
+    #[prost(message, repeated, tag = "1")]
+    pub classes: ::prost::alloc::vec::Vec<audio_environment::Class>,
+    /// Mean level, dBFS.
+    #[prost(float, optional, tag = "2")]
+    pub loudness: ::core::option::Option<f32>,
+    /// Highest level, dBFS.
+    #[prost(float, optional, tag = "3")]
+    pub peak: ::core::option::Option<f32>,
+}
+/// Nested message and enum types in `AudioEnvironment`.
+pub mod audio_environment {
+    /// One class of sound.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Class {
+        /// AudioSet display name, such as Traffic noise.
+        #[prost(string, tag = "1")]
+        pub label: ::prost::alloc::string::String,
+        /// 0 to 1.
+        #[prost(float, tag = "2")]
+        pub confidence: f32,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppEvent {
+    /// The name a person sees.
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub package: ::prost::alloc::string::String,
+    #[prost(enumeration = "app_event::Change", tag = "3")]
+    pub change: i32,
+    #[prost(string, tag = "4")]
+    pub title: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `AppEvent`.
+pub mod app_event {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Change {
+        Unspecified = 0,
+        Start = 1,
+        Stop = 2,
+        Foreground = 3,
+        Background = 4,
+    }
+    impl Change {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CHANGE_UNSPECIFIED",
+                Self::Start => "CHANGE_START",
+                Self::Stop => "CHANGE_STOP",
+                Self::Foreground => "CHANGE_FOREGROUND",
+                Self::Background => "CHANGE_BACKGROUND",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+                "CHANGE_START" => Some(Self::Start),
+                "CHANGE_STOP" => Some(Self::Stop),
+                "CHANGE_FOREGROUND" => Some(Self::Foreground),
+                "CHANGE_BACKGROUND" => Some(Self::Background),
+                _ => None,
+            }
         }
     }
 }
-/// An address that a person asked to keep.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScreenEvent {
+    #[prost(enumeration = "screen_event::Change", tag = "1")]
+    pub change: i32,
+}
+/// Nested message and enum types in `ScreenEvent`.
+pub mod screen_event {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Change {
+        Unspecified = 0,
+        On = 1,
+        Off = 2,
+        Lock = 3,
+        Unlock = 4,
+    }
+    impl Change {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CHANGE_UNSPECIFIED",
+                Self::On => "CHANGE_ON",
+                Self::Off => "CHANGE_OFF",
+                Self::Lock => "CHANGE_LOCK",
+                Self::Unlock => "CHANGE_UNLOCK",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+                "CHANGE_ON" => Some(Self::On),
+                "CHANGE_OFF" => Some(Self::Off),
+                "CHANGE_LOCK" => Some(Self::Lock),
+                "CHANGE_UNLOCK" => Some(Self::Unlock),
+                _ => None,
+            }
+        }
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UrlTask {
+pub struct Notification {
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(enumeration = "notification::Change", tag = "4")]
+    pub change: i32,
+}
+/// Nested message and enum types in `Notification`.
+pub mod notification {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Change {
+        Unspecified = 0,
+        Posted = 1,
+        Removed = 2,
+    }
+    impl Change {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CHANGE_UNSPECIFIED",
+                Self::Posted => "CHANGE_POSTED",
+                Self::Removed => "CHANGE_REMOVED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+                "CHANGE_POSTED" => Some(Self::Posted),
+                "CHANGE_REMOVED" => Some(Self::Removed),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Clipboard {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub mime: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub source_app: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WebVisit {
     #[prost(string, tag = "1")]
     pub url: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
-    pub why: ::prost::alloc::string::String,
+    pub title: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub dwell_ns: u64,
+    #[prost(string, tag = "4")]
+    pub referrer: ::prost::alloc::string::String,
+}
+/// Counts from recorded_at to ended_at, never content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InputActivity {
+    #[prost(uint32, tag = "1")]
+    pub keys: u32,
+    #[prost(uint32, tag = "2")]
+    pub clicks: u32,
+    #[prost(uint32, tag = "3")]
+    pub scrolls: u32,
+}
+/// A battery state with what follows from the ones before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PowerEnriched {
+    /// Percent.
+    #[prost(float, tag = "1")]
+    pub level: f32,
+    /// Power flows into the battery.
+    #[prost(bool, tag = "2")]
+    pub charging: bool,
+    /// Change of the level, percent an hour; negative while draining.
+    #[prost(float, optional, tag = "3")]
+    pub rate: ::core::option::Option<f32>,
+    /// Until empty, or until full while charging, nanoseconds.
+    #[prost(uint64, optional, tag = "4")]
+    pub remaining_ns: ::core::option::Option<u64>,
+    /// Since charging began or ended, nanoseconds.
+    #[prost(uint64, tag = "5")]
+    pub since_change_ns: u64,
+    /// Where it is; empty when unknown.
+    #[prost(string, tag = "6")]
+    pub place_id: ::prost::alloc::string::String,
+    /// Estimated capacity, percent of the design.
+    #[prost(float, optional, tag = "7")]
+    pub health: ::core::option::Option<f32>,
+}
+/// A habit or a change in how a battery is used, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PowerPattern {
+    /// What was found.
+    #[prost(enumeration = "power_pattern::Pattern", tag = "1")]
+    pub pattern: i32,
+    /// Where, for charging places.
+    #[prost(string, tag = "2")]
+    pub place_id: ::prost::alloc::string::String,
+    /// Of the day, local time, for habits.
+    #[prost(uint32, tag = "3")]
+    pub hour: u32,
+    /// Percent an hour for drains, percent for levels and health.
+    #[prost(double, tag = "4")]
+    pub value: f64,
+    /// How often it was seen.
+    #[prost(uint32, tag = "5")]
+    pub occurrences: u32,
+    /// 0 to 1.
+    #[prost(float, tag = "6")]
+    pub confidence: f32,
+}
+/// Nested message and enum types in `PowerPattern`.
+pub mod power_pattern {
+    /// What was found.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Pattern {
+        Unspecified = 0,
+        ChargingPlace = 1,
+        ChargingTime = 2,
+        FastDrain = 3,
+        DeepDischarge = 4,
+        HealthDecline = 5,
+    }
+    impl Pattern {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "PATTERN_UNSPECIFIED",
+                Self::ChargingPlace => "PATTERN_CHARGING_PLACE",
+                Self::ChargingTime => "PATTERN_CHARGING_TIME",
+                Self::FastDrain => "PATTERN_FAST_DRAIN",
+                Self::DeepDischarge => "PATTERN_DEEP_DISCHARGE",
+                Self::HealthDecline => "PATTERN_HEALTH_DECLINE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PATTERN_UNSPECIFIED" => Some(Self::Unspecified),
+                "PATTERN_CHARGING_PLACE" => Some(Self::ChargingPlace),
+                "PATTERN_CHARGING_TIME" => Some(Self::ChargingTime),
+                "PATTERN_FAST_DRAIN" => Some(Self::FastDrain),
+                "PATTERN_DEEP_DISCHARGE" => Some(Self::DeepDischarge),
+                "PATTERN_HEALTH_DECLINE" => Some(Self::HealthDecline),
+                _ => None,
+            }
+        }
+    }
+}
+/// A network with what is known of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WifiEnriched {
+    /// Equal for all access points of one network.
+    #[prost(string, tag = "1")]
+    pub network_id: ::prost::alloc::string::String,
+    /// Name of the network.
+    #[prost(string, tag = "2")]
+    pub ssid: ::prost::alloc::string::String,
+    /// What kind of network it is.
+    #[prost(enumeration = "wifi_enriched::Category", tag = "3")]
+    pub category: i32,
+    /// It was used before.
+    #[prost(bool, tag = "4")]
+    pub known: bool,
+    /// Strength from 0 to 4.
+    #[prost(uint32, tag = "5")]
+    pub signal: u32,
+    /// How long the connection lasts so far, nanoseconds.
+    #[prost(uint64, tag = "6")]
+    pub connected_ns: u64,
+    /// How many of its access points were seen.
+    #[prost(uint32, tag = "7")]
+    pub access_points: u32,
+}
+/// Nested message and enum types in `WifiEnriched`.
+pub mod wifi_enriched {
+    /// What kind of network it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Category {
+        Unspecified = 0,
+        Home = 1,
+        Work = 2,
+        Public = 3,
+        Hotspot = 4,
+        Vehicle = 5,
+        Other = 6,
+    }
+    impl Category {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CATEGORY_UNSPECIFIED",
+                Self::Home => "CATEGORY_HOME",
+                Self::Work => "CATEGORY_WORK",
+                Self::Public => "CATEGORY_PUBLIC",
+                Self::Hotspot => "CATEGORY_HOTSPOT",
+                Self::Vehicle => "CATEGORY_VEHICLE",
+                Self::Other => "CATEGORY_OTHER",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CATEGORY_UNSPECIFIED" => Some(Self::Unspecified),
+                "CATEGORY_HOME" => Some(Self::Home),
+                "CATEGORY_WORK" => Some(Self::Work),
+                "CATEGORY_PUBLIC" => Some(Self::Public),
+                "CATEGORY_HOTSPOT" => Some(Self::Hotspot),
+                "CATEGORY_VEHICLE" => Some(Self::Vehicle),
+                "CATEGORY_OTHER" => Some(Self::Other),
+                _ => None,
+            }
+        }
+    }
+}
+/// Where a network is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NetworkPlace {
+    /// As in the enriched network.
+    #[prost(string, tag = "1")]
+    pub network_id: ::prost::alloc::string::String,
+    /// Name of the network.
+    #[prost(string, tag = "2")]
+    pub ssid: ::prost::alloc::string::String,
+    /// One access point; empty for the whole network.
     #[prost(string, tag = "3")]
-    pub from: ::prost::alloc::string::String,
+    pub bssid: ::prost::alloc::string::String,
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "4")]
+    pub latitude: f64,
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "5")]
+    pub longitude: f64,
+    /// That holds 68 % of the positions, metres.
+    #[prost(float, tag = "6")]
+    pub radius: f32,
+    /// How many positions went in.
+    #[prost(uint32, tag = "7")]
+    pub positions: u32,
+    /// The place it belongs to; empty when unknown.
+    #[prost(string, tag = "8")]
+    pub place_id: ::prost::alloc::string::String,
+    /// It was seen at places far from each other.
+    #[prost(bool, tag = "9")]
+    pub moving: bool,
+    /// 0 to 1.
+    #[prost(float, tag = "10")]
+    pub confidence: f32,
+}
+/// The use of an app, with its category and session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppSession {
+    /// The name a person sees.
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    /// Its id on the system.
+    #[prost(string, tag = "2")]
+    pub package: ::prost::alloc::string::String,
+    /// Such as messaging, browser, game.
+    #[prost(string, tag = "3")]
+    pub category: ::prost::alloc::string::String,
+    /// What happened.
+    #[prost(enumeration = "app_event::Change", tag = "4")]
+    pub change: i32,
+    /// Equal from foreground to background.
+    #[prost(string, tag = "5")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Of the session so far, nanoseconds.
+    #[prost(uint64, tag = "6")]
+    pub duration_ns: u64,
+    /// What was in the foreground before.
+    #[prost(string, tag = "7")]
+    pub previous_app: ::prost::alloc::string::String,
+    /// Of the window.
+    #[prost(string, tag = "8")]
+    pub title: ::prost::alloc::string::String,
+}
+/// Use of a machine that does not fit its past.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageAnomaly {
+    /// What is used.
+    #[prost(enumeration = "usage_anomaly::Resource", tag = "1")]
+    pub resource: i32,
+    /// Which app; empty for the machine.
+    #[prost(string, tag = "2")]
+    pub app: ::prost::alloc::string::String,
+    /// What was measured: percent, or bytes for memory and disk.
+    #[prost(double, tag = "3")]
+    pub value: f64,
+    /// What is usual, in the same unit.
+    #[prost(double, tag = "4")]
+    pub expected: f64,
+    /// Robust z-score: distance from the median over 1.4826 MAD.
+    #[prost(double, tag = "5")]
+    pub score: f64,
+    /// Past measurements that the comparison rests on.
+    #[prost(uint32, tag = "6")]
+    pub samples: u32,
+    /// When it began.
+    #[prost(message, optional, tag = "7")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `UsageAnomaly`.
+pub mod usage_anomaly {
+    /// What is used.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Resource {
+        Unspecified = 0,
+        Cpu = 1,
+        Memory = 2,
+        Disk = 3,
+    }
+    impl Resource {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "RESOURCE_UNSPECIFIED",
+                Self::Cpu => "RESOURCE_CPU",
+                Self::Memory => "RESOURCE_MEMORY",
+                Self::Disk => "RESOURCE_DISK",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "RESOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+                "RESOURCE_CPU" => Some(Self::Cpu),
+                "RESOURCE_MEMORY" => Some(Self::Memory),
+                "RESOURCE_DISK" => Some(Self::Disk),
+                _ => None,
+            }
+        }
+    }
+}
+/// One vector of a piece of text.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TextVector {
+    /// First byte of the piece within the text.
+    #[prost(uint32, tag = "1")]
+    pub start: u32,
+    /// Byte after the piece.
+    #[prost(uint32, tag = "2")]
+    pub end: u32,
+    /// Of unit length.
+    #[prost(float, repeated, tag = "3")]
+    pub values: ::prost::alloc::vec::Vec<f32>,
+}
+/// A mail with its parts told apart.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParsedEmail {
+    /// RFC 5322 Message-ID, without angle brackets.
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Message-ID of the first mail of the thread.
+    #[prost(string, tag = "2")]
+    pub thread_id: ::prost::alloc::string::String,
+    /// RFC 5322 In-Reply-To, without angle brackets.
+    #[prost(string, tag = "3")]
+    pub in_reply_to: ::prost::alloc::string::String,
+    /// Display name of the sender.
+    #[prost(string, tag = "4")]
+    pub from_name: ::prost::alloc::string::String,
+    /// Address of the sender.
+    #[prost(string, tag = "5")]
+    pub from_address: ::prost::alloc::string::String,
+    /// Without Re and Fwd.
+    #[prost(string, tag = "6")]
+    pub subject: ::prost::alloc::string::String,
+    /// What the sender wrote, without quotes and signature.
+    #[prost(string, tag = "7")]
+    pub text: ::prost::alloc::string::String,
+    /// What is quoted from earlier mails.
+    #[prost(string, tag = "8")]
+    pub quoted: ::prost::alloc::string::String,
+    /// What stands below the signature mark.
+    #[prost(string, tag = "9")]
+    pub signature: ::prost::alloc::string::String,
+    /// Addresses in the text.
+    #[prost(string, repeated, tag = "10")]
+    pub links: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What kind of mail it is.
+    #[prost(enumeration = "parsed_email::Category", tag = "11")]
+    pub category: i32,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "12")]
+    pub language: ::prost::alloc::string::String,
+    /// How many files it carries.
+    #[prost(uint32, tag = "13")]
+    pub attachments: u32,
+}
+/// Nested message and enum types in `ParsedEmail`.
+pub mod parsed_email {
+    /// What kind of mail it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Category {
+        Unspecified = 0,
+        Personal = 1,
+        List = 2,
+        Newsletter = 3,
+        /// Written by a machine for this person.
+        Notice = 4,
+        Receipt = 5,
+        Invitation = 6,
+    }
+    impl Category {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CATEGORY_UNSPECIFIED",
+                Self::Personal => "CATEGORY_PERSONAL",
+                Self::List => "CATEGORY_LIST",
+                Self::Newsletter => "CATEGORY_NEWSLETTER",
+                Self::Notice => "CATEGORY_NOTICE",
+                Self::Receipt => "CATEGORY_RECEIPT",
+                Self::Invitation => "CATEGORY_INVITATION",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CATEGORY_UNSPECIFIED" => Some(Self::Unspecified),
+                "CATEGORY_PERSONAL" => Some(Self::Personal),
+                "CATEGORY_LIST" => Some(Self::List),
+                "CATEGORY_NEWSLETTER" => Some(Self::Newsletter),
+                "CATEGORY_NOTICE" => Some(Self::Notice),
+                "CATEGORY_RECEIPT" => Some(Self::Receipt),
+                "CATEGORY_INVITATION" => Some(Self::Invitation),
+                _ => None,
+            }
+        }
+    }
+}
+/// The vectors of a mail.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmailEmbedded {
+    /// Of the mail.
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Name of the embedding model.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// Of each vector.
+    #[prost(uint32, tag = "3")]
+    pub dimensions: u32,
+    /// Of subject and text, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub vectors: ::prost::alloc::vec::Vec<TextVector>,
+}
+/// A calendar event with what follows from it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CalendarEnriched {
+    /// RFC 5545 UID.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// Of this occurrence.
+    #[prost(message, optional, tag = "2")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of this occurrence.
+    #[prost(message, optional, tag = "3")]
+    pub end: ::core::option::Option<::prost_types::Timestamp>,
+    /// What kind of event it is.
+    #[prost(enumeration = "calendar_enriched::MeetingType", tag = "4")]
+    pub meeting_type: i32,
+    /// Others who are invited.
+    #[prost(uint32, tag = "5")]
+    pub attendees: u32,
+    /// It takes place in a call.
+    #[prost(bool, tag = "6")]
+    pub online: bool,
+    /// Of the call.
+    #[prost(string, tag = "7")]
+    pub link: ::prost::alloc::string::String,
+    /// Of the location, degrees.
+    #[prost(double, optional, tag = "8")]
+    pub latitude: ::core::option::Option<f64>,
+    /// Of the location, degrees.
+    #[prost(double, optional, tag = "9")]
+    pub longitude: ::core::option::Option<f64>,
+    /// UIDs of events at the same time.
+    #[prost(string, repeated, tag = "10")]
+    pub conflicts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Free time since the event before, nanoseconds.
+    #[prost(uint64, tag = "11")]
+    pub free_before_ns: u64,
+    /// Free time until the next event, nanoseconds.
+    #[prost(uint64, tag = "12")]
+    pub free_after_ns: u64,
+    /// It is one of a series.
+    #[prost(bool, tag = "13")]
+    pub recurring: bool,
+    /// Title of the event.
+    #[prost(string, tag = "14")]
+    pub summary: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `CalendarEnriched`.
+pub mod calendar_enriched {
+    /// What kind of event it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum MeetingType {
+        Unspecified = 0,
+        OneOnOne = 1,
+        Group = 2,
+        /// Alone, blocked for work.
+        Focus = 3,
+        Travel = 4,
+        Health = 5,
+        Social = 6,
+        Reminder = 7,
+    }
+    impl MeetingType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MEETING_TYPE_UNSPECIFIED",
+                Self::OneOnOne => "MEETING_TYPE_ONE_ON_ONE",
+                Self::Group => "MEETING_TYPE_GROUP",
+                Self::Focus => "MEETING_TYPE_FOCUS",
+                Self::Travel => "MEETING_TYPE_TRAVEL",
+                Self::Health => "MEETING_TYPE_HEALTH",
+                Self::Social => "MEETING_TYPE_SOCIAL",
+                Self::Reminder => "MEETING_TYPE_REMINDER",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MEETING_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+                "MEETING_TYPE_ONE_ON_ONE" => Some(Self::OneOnOne),
+                "MEETING_TYPE_GROUP" => Some(Self::Group),
+                "MEETING_TYPE_FOCUS" => Some(Self::Focus),
+                "MEETING_TYPE_TRAVEL" => Some(Self::Travel),
+                "MEETING_TYPE_HEALTH" => Some(Self::Health),
+                "MEETING_TYPE_SOCIAL" => Some(Self::Social),
+                "MEETING_TYPE_REMINDER" => Some(Self::Reminder),
+                _ => None,
+            }
+        }
+    }
+}
+/// The vectors of a calendar event.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CalendarEmbedded {
+    /// RFC 5545 UID.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// Name of the embedding model.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// Of each vector.
+    #[prost(uint32, tag = "3")]
+    pub dimensions: u32,
+    /// Of title, place and text, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub vectors: ::prost::alloc::vec::Vec<TextVector>,
+}
+/// A story with the article it points to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoryContent {
+    /// Id at the site.
+    #[prost(string, tag = "1")]
+    pub story_id: ::prost::alloc::string::String,
+    /// Of the article.
+    #[prost(string, tag = "2")]
+    pub url: ::prost::alloc::string::String,
+    /// Of the story.
+    #[prost(string, tag = "3")]
+    pub title: ::prost::alloc::string::String,
+    /// Of the article.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// The readable part of the article.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+    /// Best first.
+    #[prost(message, repeated, tag = "6")]
+    pub comments: ::prost::alloc::vec::Vec<story_content::Comment>,
+    /// Points at that time.
+    #[prost(int32, tag = "7")]
+    pub score: i32,
+    /// Of the article.
+    #[prost(message, optional, tag = "8")]
+    pub published_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "9")]
+    pub language: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `StoryContent`.
+pub mod story_content {
+    /// One comment.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Comment {
+        /// Id at the site.
+        #[prost(string, tag = "1")]
+        pub comment_id: ::prost::alloc::string::String,
+        /// What it answers; empty for the story.
+        #[prost(string, tag = "2")]
+        pub parent_id: ::prost::alloc::string::String,
+        /// Who wrote it.
+        #[prost(string, tag = "3")]
+        pub author: ::prost::alloc::string::String,
+        /// Without markup.
+        #[prost(string, tag = "4")]
+        pub text: ::prost::alloc::string::String,
+    }
+}
+/// The vectors of a story.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoryEmbedded {
+    /// Id at the site.
+    #[prost(string, tag = "1")]
+    pub story_id: ::prost::alloc::string::String,
+    /// Name of the embedding model.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// Of each vector.
+    #[prost(uint32, tag = "3")]
+    pub dimensions: u32,
+    /// Of title and article, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub vectors: ::prost::alloc::vec::Vec<TextVector>,
+}
+/// A post of a social network, kept with its thread and media.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ArchivedPost {
+    /// Such as twitter.
+    #[prost(string, tag = "1")]
+    pub network: ::prost::alloc::string::String,
+    /// Id at the network.
+    #[prost(string, tag = "2")]
+    pub post_id: ::prost::alloc::string::String,
+    /// Where it was.
+    #[prost(string, tag = "3")]
+    pub url: ::prost::alloc::string::String,
+    /// Who wrote it.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// The post.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+    /// The author's further posts, in order.
+    #[prost(string, repeated, tag = "6")]
+    pub thread: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Pictures and videos.
+    #[prost(message, repeated, tag = "7")]
+    pub media: ::prost::alloc::vec::Vec<BlobRef>,
+    /// When it was written.
+    #[prost(message, optional, tag = "8")]
+    pub posted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The page as it was.
+    #[prost(message, optional, tag = "9")]
+    pub page: ::core::option::Option<BlobRef>,
+}
+/// The text of a PDF.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PdfText {
+    /// Where it came from.
+    #[prost(string, tag = "1")]
+    pub url: ::prost::alloc::string::String,
+    /// Of the document.
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    /// As the document names them.
+    #[prost(string, repeated, tag = "3")]
+    pub authors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Text per page.
+    #[prost(string, repeated, tag = "4")]
+    pub pages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// It has more pages than were kept.
+    #[prost(bool, tag = "5")]
+    pub truncated: bool,
+    /// The document.
+    #[prost(message, optional, tag = "6")]
+    pub blob: ::core::option::Option<BlobRef>,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "7")]
+    pub language: ::prost::alloc::string::String,
+}
+/// The vectors of any text.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TextEmbedding {
+    /// Topic of the reading with the text.
+    #[prost(string, tag = "1")]
+    pub source_type: ::prost::alloc::string::String,
+    /// Which of its texts.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// Name of the embedding model.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// Of each vector.
+    #[prost(uint32, tag = "4")]
+    pub dimensions: u32,
+    /// One per piece of the text, in order.
+    #[prost(message, repeated, tag = "5")]
+    pub vectors: ::prost::alloc::vec::Vec<TextVector>,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "6")]
+    pub language: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartRate {
@@ -994,6 +2252,1260 @@ pub struct AirQuality {
     #[prost(float, optional, tag = "4")]
     pub co2: ::core::option::Option<f32>,
 }
+/// Heart rate variability from recorded_at to ended_at (Task Force of the ESC and NASPE, 1996).
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Hrv {
+    /// RR intervals used.
+    #[prost(uint32, tag = "1")]
+    pub beats: u32,
+    /// RR intervals left out.
+    #[prost(uint32, tag = "2")]
+    pub artifacts: u32,
+    /// Milliseconds.
+    #[prost(double, tag = "3")]
+    pub mean_rr: f64,
+    /// Milliseconds.
+    #[prost(double, tag = "4")]
+    pub rmssd: f64,
+    /// Milliseconds.
+    #[prost(double, tag = "5")]
+    pub sdnn: f64,
+    /// Share of successive differences above 50 ms, percent.
+    #[prost(double, tag = "6")]
+    pub pnn50: f64,
+    /// Power from 0.04 to 0.15 Hz, ms²; absent under two minutes.
+    #[prost(double, optional, tag = "7")]
+    pub lf: ::core::option::Option<f64>,
+    /// Power from 0.15 to 0.4 Hz, ms²; absent under one minute.
+    #[prost(double, optional, tag = "8")]
+    pub hf: ::core::option::Option<f64>,
+    /// Their ratio.
+    #[prost(double, optional, tag = "9")]
+    pub lf_hf: ::core::option::Option<f64>,
+    /// Short axis of the Poincaré plot, milliseconds.
+    #[prost(double, optional, tag = "10")]
+    pub sd1: ::core::option::Option<f64>,
+    /// Long axis of the Poincaré plot, milliseconds.
+    #[prost(double, optional, tag = "11")]
+    pub sd2: ::core::option::Option<f64>,
+}
+/// A night in stages, as computed here.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SleepStaged {
+    /// In order, without gaps.
+    #[prost(message, repeated, tag = "1")]
+    pub segments: ::prost::alloc::vec::Vec<sleep_staged::Segment>,
+    /// Total sleep time, nanoseconds.
+    #[prost(uint64, tag = "2")]
+    pub asleep_ns: u64,
+    /// From the start to the first sleep, nanoseconds.
+    #[prost(uint64, tag = "3")]
+    pub latency_ns: u64,
+    /// Wake after sleep onset, nanoseconds.
+    #[prost(uint64, tag = "4")]
+    pub awake_after_onset_ns: u64,
+    /// Share of the span asleep, 0 to 1.
+    #[prost(float, tag = "5")]
+    pub efficiency: f32,
+    /// Times awake after the first sleep.
+    #[prost(uint32, tag = "6")]
+    pub awakenings: u32,
+}
+/// Nested message and enum types in `SleepStaged`.
+pub mod sleep_staged {
+    /// One stage.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Segment {
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "1")]
+        pub start_ns: u64,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "2")]
+        pub end_ns: u64,
+        /// Which stage.
+        #[prost(enumeration = "super::sleep_stages::Stage", tag = "3")]
+        pub stage: i32,
+        /// 0 to 1.
+        #[prost(float, tag = "4")]
+        pub confidence: f32,
+    }
+}
+/// EEG without its artifacts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CleanedEeg {
+    /// The signal, same channels and times as the input.
+    #[prost(message, optional, tag = "1")]
+    pub block: ::core::option::Option<SampleBlock>,
+    /// What was removed or repaired.
+    #[prost(message, repeated, tag = "2")]
+    pub artifacts: ::prost::alloc::vec::Vec<cleaned_eeg::Artifact>,
+    /// Share of the samples left as they were, 0 to 1.
+    #[prost(float, tag = "3")]
+    pub clean_ratio: f32,
+    /// Lower cut-off, hertz; 0 for none.
+    #[prost(double, tag = "4")]
+    pub high_pass: f64,
+    /// Upper cut-off, hertz; 0 for none.
+    #[prost(double, tag = "5")]
+    pub low_pass: f64,
+    /// Mains frequency that was removed, hertz; 0 for none.
+    #[prost(double, tag = "6")]
+    pub notch: f64,
+}
+/// Nested message and enum types in `CleanedEeg`.
+pub mod cleaned_eeg {
+    /// One artifact.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Artifact {
+        /// Where it comes from.
+        #[prost(enumeration = "Source", tag = "1")]
+        pub source: i32,
+        /// Empty for all channels.
+        #[prost(string, tag = "2")]
+        pub channel: ::prost::alloc::string::String,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "3")]
+        pub start_ns: u64,
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "4")]
+        pub end_ns: u64,
+    }
+    /// Where an artifact comes from.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Source {
+        Unspecified = 0,
+        Blink = 1,
+        EyeMovement = 2,
+        Muscle = 3,
+        Heart = 4,
+        Electrode = 5,
+        Clipping = 6,
+    }
+    impl Source {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SOURCE_UNSPECIFIED",
+                Self::Blink => "SOURCE_BLINK",
+                Self::EyeMovement => "SOURCE_EYE_MOVEMENT",
+                Self::Muscle => "SOURCE_MUSCLE",
+                Self::Heart => "SOURCE_HEART",
+                Self::Electrode => "SOURCE_ELECTRODE",
+                Self::Clipping => "SOURCE_CLIPPING",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+                "SOURCE_BLINK" => Some(Self::Blink),
+                "SOURCE_EYE_MOVEMENT" => Some(Self::EyeMovement),
+                "SOURCE_MUSCLE" => Some(Self::Muscle),
+                "SOURCE_HEART" => Some(Self::Heart),
+                "SOURCE_ELECTRODE" => Some(Self::Electrode),
+                "SOURCE_CLIPPING" => Some(Self::Clipping),
+                _ => None,
+            }
+        }
+    }
+}
+/// Power in the bands of the EEG, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EegFeatures {
+    /// One per channel of the input.
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<eeg_features::Channel>,
+    /// Share of the samples used, 0 to 1.
+    #[prost(float, tag = "2")]
+    pub clean_ratio: f32,
+}
+/// Nested message and enum types in `EegFeatures`.
+pub mod eeg_features {
+    /// The features of one channel.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Channel {
+        /// Electrode of the 10-20 system, such as Fp1.
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        /// 0.5 to 4 Hz, µV².
+        #[prost(double, tag = "2")]
+        pub delta: f64,
+        /// 4 to 8 Hz, µV².
+        #[prost(double, tag = "3")]
+        pub theta: f64,
+        /// 8 to 13 Hz, µV².
+        #[prost(double, tag = "4")]
+        pub alpha: f64,
+        /// 13 to 30 Hz, µV².
+        #[prost(double, tag = "5")]
+        pub beta: f64,
+        /// 30 to 45 Hz, µV².
+        #[prost(double, tag = "6")]
+        pub gamma: f64,
+        /// Frequency of the alpha peak, hertz; 0 when there is none.
+        #[prost(double, tag = "7")]
+        pub peak_alpha: f64,
+        /// Normalised, 0 to 1.
+        #[prost(double, tag = "8")]
+        pub spectral_entropy: f64,
+    }
+}
+/// A saved region is entered, left, or the person is in it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeoregionPresence {
+    /// Id of the saved region.
+    #[prost(string, tag = "1")]
+    pub georegion_id: ::prost::alloc::string::String,
+    /// Its name at that time.
+    #[prost(string, tag = "2")]
+    pub georegion_name: ::prost::alloc::string::String,
+    /// home, work, custom.
+    #[prost(string, tag = "3")]
+    pub region_type: ::prost::alloc::string::String,
+    /// What happened.
+    #[prost(enumeration = "georegion_presence::Event", tag = "4")]
+    pub event_type: i32,
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "5")]
+    pub latitude: f64,
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "6")]
+    pub longitude: f64,
+    /// Radius of 68 % confidence, metres.
+    #[prost(float, optional, tag = "7")]
+    pub accuracy: ::core::option::Option<f32>,
+}
+/// Nested message and enum types in `GeoregionPresence`.
+pub mod georegion_presence {
+    /// What happened.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Event {
+        Unspecified = 0,
+        Enter = 1,
+        Exit = 2,
+        Present = 3,
+    }
+    impl Event {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "EVENT_UNSPECIFIED",
+                Self::Enter => "EVENT_ENTER",
+                Self::Exit => "EVENT_EXIT",
+                Self::Present => "EVENT_PRESENT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EVENT_UNSPECIFIED" => Some(Self::Unspecified),
+                "EVENT_ENTER" => Some(Self::Enter),
+                "EVENT_EXIT" => Some(Self::Exit),
+                "EVENT_PRESENT" => Some(Self::Present),
+                _ => None,
+            }
+        }
+    }
+}
+/// A stay at one place, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Visit {
+    /// Of the centre, degrees, WGS 84.
+    #[prost(double, tag = "1")]
+    pub latitude: f64,
+    /// Of the centre, degrees, WGS 84.
+    #[prost(double, tag = "2")]
+    pub longitude: f64,
+    /// That holds 68 % of the positions, metres.
+    #[prost(float, tag = "3")]
+    pub radius: f32,
+    /// How many positions went in.
+    #[prost(uint32, tag = "4")]
+    pub positions: u32,
+    /// Equal for visits of the same place; empty for a new one.
+    #[prost(string, tag = "5")]
+    pub place_id: ::prost::alloc::string::String,
+    /// The person is still there.
+    #[prost(bool, tag = "6")]
+    pub ongoing: bool,
+    /// 0 to 1.
+    #[prost(float, tag = "7")]
+    pub confidence: f32,
+}
+/// The address of a position.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GeocodedAddress {
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "1")]
+    pub latitude: f64,
+    /// Degrees, WGS 84.
+    #[prost(double, tag = "2")]
+    pub longitude: f64,
+    /// Of the position, metres.
+    #[prost(float, optional, tag = "3")]
+    pub accuracy: ::core::option::Option<f32>,
+    /// As written on a letter, in one line.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// With the house number.
+    #[prost(string, tag = "5")]
+    pub street: ::prost::alloc::string::String,
+    /// City, town or village.
+    #[prost(string, tag = "6")]
+    pub city: ::prost::alloc::string::String,
+    /// State or province.
+    #[prost(string, tag = "7")]
+    pub region: ::prost::alloc::string::String,
+    /// As written.
+    #[prost(string, tag = "8")]
+    pub postcode: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "9")]
+    pub country: ::prost::alloc::string::String,
+    /// ISO 3166-1 alpha-2.
+    #[prost(string, tag = "10")]
+    pub country_code: ::prost::alloc::string::String,
+    /// From the position to the address, metres.
+    #[prost(float, optional, tag = "11")]
+    pub distance: ::core::option::Option<f32>,
+    /// Which gazetteer or service.
+    #[prost(string, tag = "12")]
+    pub source: ::prost::alloc::string::String,
+}
+/// The business at a position.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BusinessMatch {
+    /// Id at the source.
+    #[prost(string, tag = "1")]
+    pub business_id: ::prost::alloc::string::String,
+    /// What the sign says.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Such as cafe, supermarket.
+    #[prost(string, tag = "3")]
+    pub category: ::prost::alloc::string::String,
+    /// 0 to 1.
+    #[prost(float, tag = "4")]
+    pub confidence: f32,
+    /// Of the business, degrees, WGS 84.
+    #[prost(double, tag = "5")]
+    pub latitude: f64,
+    /// Of the business, degrees, WGS 84.
+    #[prost(double, tag = "6")]
+    pub longitude: f64,
+    /// From the position, metres.
+    #[prost(float, tag = "7")]
+    pub distance: f32,
+    /// Earlier visits of it within 30 days.
+    #[prost(uint32, tag = "8")]
+    pub visits: u32,
+    /// Which directory.
+    #[prost(string, tag = "9")]
+    pub source: ::prost::alloc::string::String,
+}
+/// Features of one window of acceleration, from recorded_at to ended_at. Gravity is included unless a field says otherwise.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct MotionWindow {
+    /// Samples per axis.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// Samples a second, as found in the window.
+    #[prost(double, tag = "2")]
+    pub rate: f64,
+    /// Share of the window that has samples, 0 to 1.
+    #[prost(float, tag = "3")]
+    pub coverage: f32,
+    /// Towards the right of the device.
+    #[prost(message, optional, tag = "4")]
+    pub x: ::core::option::Option<motion_window::Axis>,
+    /// Towards the top of the device.
+    #[prost(message, optional, tag = "5")]
+    pub y: ::core::option::Option<motion_window::Axis>,
+    /// Out of the screen.
+    #[prost(message, optional, tag = "6")]
+    pub z: ::core::option::Option<motion_window::Axis>,
+    /// Euclidean norm of the three axes.
+    #[prost(message, optional, tag = "7")]
+    pub magnitude: ::core::option::Option<motion_window::Axis>,
+    /// Signal magnitude area without gravity, m/s².
+    #[prost(double, tag = "8")]
+    pub sma: f64,
+    /// Of the magnitude, hertz; 0 when it is flat.
+    #[prost(double, tag = "9")]
+    pub dominant_frequency: f64,
+    /// Share of the spectrum's power at that frequency, 0 to 1.
+    #[prost(double, tag = "10")]
+    pub dominant_power: f64,
+    /// Of the magnitude's power spectrum, normalised, 0 to 1.
+    #[prost(double, tag = "11")]
+    pub spectral_entropy: f64,
+    /// Angle between the mean acceleration and z, degrees.
+    #[prost(double, tag = "12")]
+    pub tilt: f64,
+    /// Highest of the magnitude at lags of 0.25 to 2 s, -1 to 1.
+    #[prost(double, tag = "13")]
+    pub autocorrelation: f64,
+    /// Root mean square change of the magnitude, m/s³.
+    #[prost(double, tag = "14")]
+    pub jerk: f64,
+    /// Steps a second; 0 when there are none.
+    #[prost(double, tag = "15")]
+    pub step_frequency: f64,
+}
+/// Nested message and enum types in `MotionWindow`.
+pub mod motion_window {
+    /// Features of one axis.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Axis {
+        /// m/s².
+        #[prost(double, tag = "1")]
+        pub mean: f64,
+        /// Standard deviation, m/s².
+        #[prost(double, tag = "2")]
+        pub std: f64,
+        /// m/s².
+        #[prost(double, tag = "3")]
+        pub min: f64,
+        /// m/s².
+        #[prost(double, tag = "4")]
+        pub max: f64,
+        /// Mean square around the mean, m²/s⁴.
+        #[prost(double, tag = "5")]
+        pub energy: f64,
+        /// Crossings of the mean, per second.
+        #[prost(double, tag = "6")]
+        pub zero_crossings: f64,
+        /// Interquartile range, m/s².
+        #[prost(double, tag = "7")]
+        pub iqr: f64,
+    }
+}
+/// A movement that stands out from what was before.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SignificantMotion {
+    /// What happened.
+    #[prost(enumeration = "significant_motion::Event", tag = "1")]
+    pub event: i32,
+    /// Highest acceleration without gravity, m/s².
+    #[prost(double, tag = "2")]
+    pub peak: f64,
+    /// Standard deviation of the magnitude, m/s².
+    #[prost(double, tag = "3")]
+    pub std: f64,
+    /// 0 to 1.
+    #[prost(float, tag = "4")]
+    pub confidence: f32,
+}
+/// Nested message and enum types in `SignificantMotion`.
+pub mod significant_motion {
+    /// What happened.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Event {
+        Unspecified = 0,
+        /// Movement after rest.
+        Started = 1,
+        /// Rest after movement.
+        Stopped = 2,
+        Shake = 3,
+        FreeFall = 4,
+        Impact = 5,
+        /// Free fall, impact, then rest.
+        Fall = 6,
+        /// The device was turned over or picked up.
+        Orientation = 7,
+    }
+    impl Event {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "EVENT_UNSPECIFIED",
+                Self::Started => "EVENT_STARTED",
+                Self::Stopped => "EVENT_STOPPED",
+                Self::Shake => "EVENT_SHAKE",
+                Self::FreeFall => "EVENT_FREE_FALL",
+                Self::Impact => "EVENT_IMPACT",
+                Self::Fall => "EVENT_FALL",
+                Self::Orientation => "EVENT_ORIENTATION",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "EVENT_UNSPECIFIED" => Some(Self::Unspecified),
+                "EVENT_STARTED" => Some(Self::Started),
+                "EVENT_STOPPED" => Some(Self::Stopped),
+                "EVENT_SHAKE" => Some(Self::Shake),
+                "EVENT_FREE_FALL" => Some(Self::FreeFall),
+                "EVENT_IMPACT" => Some(Self::Impact),
+                "EVENT_FALL" => Some(Self::Fall),
+                "EVENT_ORIENTATION" => Some(Self::Orientation),
+                _ => None,
+            }
+        }
+    }
+}
+/// What a person does, from recorded_at to ended_at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Activity {
+    /// The likeliest class.
+    #[prost(enumeration = "activity::Class", tag = "1")]
+    pub activity: i32,
+    /// 0 to 1.
+    #[prost(float, tag = "2")]
+    pub confidence: f32,
+    /// How much likelier it is than the next class, 0 to 1.
+    #[prost(float, tag = "3")]
+    pub margin: f32,
+    /// Likeliest first.
+    #[prost(message, repeated, tag = "4")]
+    pub candidates: ::prost::alloc::vec::Vec<activity::Candidate>,
+    /// How many windows agree.
+    #[prost(uint32, tag = "5")]
+    pub windows: u32,
+}
+/// Nested message and enum types in `Activity`.
+pub mod activity {
+    /// A class with its likelihood.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Candidate {
+        /// The class.
+        #[prost(enumeration = "Class", tag = "1")]
+        pub activity: i32,
+        /// 0 to 1; all together make 1.
+        #[prost(float, tag = "2")]
+        pub score: f32,
+    }
+    /// A class of activity.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Class {
+        Unspecified = 0,
+        Still = 1,
+        Walking = 2,
+        Running = 3,
+        Cycling = 4,
+        Driving = 5,
+        Transit = 6,
+        /// Driving or transit; which one cannot be told.
+        Vehicle = 7,
+        /// There is too little to tell.
+        Unknown = 8,
+    }
+    impl Class {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CLASS_UNSPECIFIED",
+                Self::Still => "CLASS_STILL",
+                Self::Walking => "CLASS_WALKING",
+                Self::Running => "CLASS_RUNNING",
+                Self::Cycling => "CLASS_CYCLING",
+                Self::Driving => "CLASS_DRIVING",
+                Self::Transit => "CLASS_TRANSIT",
+                Self::Vehicle => "CLASS_VEHICLE",
+                Self::Unknown => "CLASS_UNKNOWN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CLASS_UNSPECIFIED" => Some(Self::Unspecified),
+                "CLASS_STILL" => Some(Self::Still),
+                "CLASS_WALKING" => Some(Self::Walking),
+                "CLASS_RUNNING" => Some(Self::Running),
+                "CLASS_CYCLING" => Some(Self::Cycling),
+                "CLASS_DRIVING" => Some(Self::Driving),
+                "CLASS_TRANSIT" => Some(Self::Transit),
+                "CLASS_VEHICLE" => Some(Self::Vehicle),
+                "CLASS_UNKNOWN" => Some(Self::Unknown),
+                _ => None,
+            }
+        }
+    }
+}
+/// A rectangle in a picture.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Box {
+    /// Left edge, pixels.
+    #[prost(float, tag = "1")]
+    pub x: f32,
+    /// Upper edge, pixels.
+    #[prost(float, tag = "2")]
+    pub y: f32,
+    /// Pixels.
+    #[prost(float, tag = "3")]
+    pub width: f32,
+    /// Pixels.
+    #[prost(float, tag = "4")]
+    pub height: f32,
+}
+/// A point in a picture.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Point {
+    /// Pixels from the left.
+    #[prost(float, tag = "1")]
+    pub x: f32,
+    /// Pixels from the top.
+    #[prost(float, tag = "2")]
+    pub y: f32,
+}
+/// A camera picture made ready for models.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CameraPreprocessed {
+    /// Pixels.
+    #[prost(uint32, tag = "1")]
+    pub width: u32,
+    /// Pixels.
+    #[prost(uint32, tag = "2")]
+    pub height: u32,
+    /// Size compared with the original, 0 to 1.
+    #[prost(float, tag = "3")]
+    pub scale: f32,
+    /// Degrees clockwise that were applied to set it upright.
+    #[prost(uint32, tag = "4")]
+    pub rotation: u32,
+    /// Variance of the Laplacian; low means blurred.
+    #[prost(float, optional, tag = "5")]
+    pub sharpness: ::core::option::Option<f32>,
+    /// Mean luma, 0 to 1.
+    #[prost(float, optional, tag = "6")]
+    pub brightness: ::core::option::Option<f32>,
+    /// Faces were made unrecognisable.
+    #[prost(bool, tag = "7")]
+    pub faces_blurred: bool,
+    /// 64-bit DCT hash, 16 hexadecimal digits.
+    #[prost(string, tag = "8")]
+    pub perceptual_hash: ::prost::alloc::string::String,
+    /// The picture.
+    #[prost(message, optional, tag = "9")]
+    pub blob: ::core::option::Option<BlobRef>,
+}
+/// A screenshot made ready for reading.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScreenshotPreprocessed {
+    /// Pixels.
+    #[prost(uint32, tag = "1")]
+    pub width: u32,
+    /// Pixels.
+    #[prost(uint32, tag = "2")]
+    pub height: u32,
+    /// Size compared with the original, 0 to 1.
+    #[prost(float, tag = "3")]
+    pub scale: f32,
+    /// 64-bit DCT hash, 16 hexadecimal digits.
+    #[prost(string, tag = "4")]
+    pub perceptual_hash: ::prost::alloc::string::String,
+    /// Reading id of an earlier, nearly equal screen; empty when this one is new.
+    #[prost(string, tag = "5")]
+    pub duplicate_of: ::prost::alloc::string::String,
+    /// Bits that differ from that screen's hash.
+    #[prost(uint32, tag = "6")]
+    pub distance: u32,
+    /// Light text on dark was turned round.
+    #[prost(bool, tag = "7")]
+    pub inverted: bool,
+    /// The picture; absent for a duplicate.
+    #[prost(message, optional, tag = "8")]
+    pub blob: ::core::option::Option<BlobRef>,
+}
+/// What a vision language model says of a picture.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageCaption {
+    /// One or a few sentences.
+    #[prost(string, tag = "1")]
+    pub caption: ::prost::alloc::string::String,
+    /// Single things it names.
+    #[prost(string, repeated, tag = "2")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0 to 1.
+    #[prost(float, optional, tag = "3")]
+    pub confidence: ::core::option::Option<f32>,
+    /// What was asked.
+    #[prost(string, tag = "4")]
+    pub prompt: ::prost::alloc::string::String,
+}
+/// The things in a picture.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectsDetected {
+    /// Surest first.
+    #[prost(message, repeated, tag = "1")]
+    pub objects: ::prost::alloc::vec::Vec<objects_detected::Object>,
+    /// Of the picture, pixels.
+    #[prost(uint32, tag = "2")]
+    pub width: u32,
+    /// Of the picture, pixels.
+    #[prost(uint32, tag = "3")]
+    pub height: u32,
+}
+/// Nested message and enum types in `ObjectsDetected`.
+pub mod objects_detected {
+    /// One thing.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Object {
+        /// Name of the class, such as cup.
+        #[prost(string, tag = "1")]
+        pub class: ::prost::alloc::string::String,
+        /// 0 to 1.
+        #[prost(float, tag = "2")]
+        pub confidence: f32,
+        /// Where it is.
+        #[prost(message, optional, tag = "3")]
+        pub bbox: ::core::option::Option<super::Box>,
+        /// 16 hexadecimal digits; empty when not computed.
+        #[prost(string, tag = "4")]
+        pub perceptual_hash: ::prost::alloc::string::String,
+    }
+}
+/// Hashes by which the same thing is known again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectsHashed {
+    /// As detected.
+    #[prost(message, repeated, tag = "1")]
+    pub objects: ::prost::alloc::vec::Vec<objects_hashed::Object>,
+}
+/// Nested message and enum types in `ObjectsHashed`.
+pub mod objects_hashed {
+    /// One thing.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Object {
+        /// Name of the class, such as cup.
+        #[prost(string, tag = "1")]
+        pub class: ::prost::alloc::string::String,
+        /// 64-bit DCT hash of its box, 16 hexadecimal digits.
+        #[prost(string, tag = "2")]
+        pub perceptual_hash: ::prost::alloc::string::String,
+        /// Where it is.
+        #[prost(message, optional, tag = "3")]
+        pub bbox: ::core::option::Option<super::Box>,
+        /// Id given to this thing when first seen; empty for a new one.
+        #[prost(string, tag = "4")]
+        pub same_as: ::prost::alloc::string::String,
+    }
+}
+/// The faces in a picture.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FacesDetected {
+    /// Largest first.
+    #[prost(message, repeated, tag = "1")]
+    pub faces: ::prost::alloc::vec::Vec<faces_detected::Face>,
+    /// No landmarks and no links between faces are kept.
+    #[prost(bool, tag = "2")]
+    pub anonymised: bool,
+}
+/// Nested message and enum types in `FacesDetected`.
+pub mod faces_detected {
+    /// One face.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Face {
+        /// Where it is.
+        #[prost(message, optional, tag = "1")]
+        pub bbox: ::core::option::Option<super::Box>,
+        /// 0 to 1.
+        #[prost(float, tag = "2")]
+        pub confidence: f32,
+        /// Right eye, left eye, nose, right and left corner of the mouth.
+        #[prost(message, repeated, tag = "3")]
+        pub landmarks: ::prost::alloc::vec::Vec<super::Point>,
+    }
+}
+/// How the people in a picture stand.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PoseDetected {
+    /// Largest first.
+    #[prost(message, repeated, tag = "1")]
+    pub people: ::prost::alloc::vec::Vec<pose_detected::Person>,
+}
+/// Nested message and enum types in `PoseDetected`.
+pub mod pose_detected {
+    /// One person.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Person {
+        /// In the model's order.
+        #[prost(message, repeated, tag = "1")]
+        pub keypoints: ::prost::alloc::vec::Vec<Keypoint>,
+        /// 0 to 1.
+        #[prost(float, tag = "2")]
+        pub confidence: f32,
+        /// standing, sitting, lying; empty when unclear.
+        #[prost(string, tag = "3")]
+        pub posture: ::prost::alloc::string::String,
+    }
+    /// One joint.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Keypoint {
+        /// Such as left_knee.
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        /// Pixels from the left.
+        #[prost(float, tag = "2")]
+        pub x: f32,
+        /// Pixels from the top.
+        #[prost(float, tag = "3")]
+        pub y: f32,
+        /// Depth relative to the hips, metres.
+        #[prost(float, optional, tag = "4")]
+        pub z: ::core::option::Option<f32>,
+        /// 0 to 1.
+        #[prost(float, tag = "5")]
+        pub visibility: f32,
+    }
+}
+/// Where the people in a picture look.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GazeDetected {
+    /// One per face.
+    #[prost(message, repeated, tag = "1")]
+    pub gazes: ::prost::alloc::vec::Vec<gaze_detected::Gaze>,
+}
+/// Nested message and enum types in `GazeDetected`.
+pub mod gaze_detected {
+    /// One gaze.
+    #[derive(Clone, Copy, PartialEq, ::prost::Message)]
+    pub struct Gaze {
+        /// Index of the face among those detected.
+        #[prost(uint32, tag = "1")]
+        pub face: u32,
+        /// Degrees; positive to the viewer's right.
+        #[prost(float, tag = "2")]
+        pub yaw: f32,
+        /// Degrees; positive up.
+        #[prost(float, tag = "3")]
+        pub pitch: f32,
+        /// Where it meets the picture, if it does.
+        #[prost(message, optional, tag = "4")]
+        pub target: ::core::option::Option<super::Point>,
+        /// 0 to 1.
+        #[prost(float, tag = "5")]
+        pub confidence: f32,
+        /// It meets the lens.
+        #[prost(bool, tag = "6")]
+        pub at_camera: bool,
+    }
+}
+/// The text in a picture, line by line.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OcrText {
+    /// In reading order.
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<ocr_text::Line>,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "2")]
+    pub language: ::prost::alloc::string::String,
+    /// Of the picture, pixels.
+    #[prost(uint32, tag = "3")]
+    pub width: u32,
+    /// Of the picture, pixels.
+    #[prost(uint32, tag = "4")]
+    pub height: u32,
+}
+/// Nested message and enum types in `OcrText`.
+pub mod ocr_text {
+    /// One line.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Line {
+        /// As read.
+        #[prost(string, tag = "1")]
+        pub text: ::prost::alloc::string::String,
+        /// 0 to 1.
+        #[prost(float, tag = "2")]
+        pub confidence: f32,
+        /// Four corners, clockwise from the upper left.
+        #[prost(message, repeated, tag = "3")]
+        pub outline: ::prost::alloc::vec::Vec<super::Point>,
+    }
+}
+/// The text of a picture, made fit for search.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CleanedText {
+    /// Paragraphs, without menus, repeated and garbled lines.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// BCP 47 tag; empty when unknown.
+    #[prost(string, tag = "2")]
+    pub language: ::prost::alloc::string::String,
+    /// Lines that went in.
+    #[prost(uint32, tag = "3")]
+    pub lines_kept: u32,
+    /// Lines that were left out.
+    #[prost(uint32, tag = "4")]
+    pub lines_removed: u32,
+    /// What was made unreadable.
+    #[prost(message, repeated, tag = "5")]
+    pub masked: ::prost::alloc::vec::Vec<cleaned_text::Masked>,
+    /// The app that showed it.
+    #[prost(string, tag = "6")]
+    pub app: ::prost::alloc::string::String,
+    /// The window that showed it.
+    #[prost(string, tag = "7")]
+    pub window_title: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `CleanedText`.
+pub mod cleaned_text {
+    /// One class of personal data.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Masked {
+        /// email, phone, card.
+        #[prost(string, tag = "1")]
+        pub what: ::prost::alloc::string::String,
+        /// How often.
+        #[prost(uint32, tag = "2")]
+        pub count: u32,
+    }
+}
+/// Objects and movement in a piece of video.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VideoAnalysis {
+    /// Analysed frames, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub frames: ::prost::alloc::vec::Vec<video_analysis::Frame>,
+    /// Of the video, pixels.
+    #[prost(uint32, tag = "2")]
+    pub width: u32,
+    /// Of the video, pixels.
+    #[prost(uint32, tag = "3")]
+    pub height: u32,
+}
+/// Nested message and enum types in `VideoAnalysis`.
+pub mod video_analysis {
+    /// One frame.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Frame {
+        /// Nanoseconds after recorded_at.
+        #[prost(uint64, tag = "1")]
+        pub offset_ns: u64,
+        /// The things in it.
+        #[prost(message, repeated, tag = "2")]
+        pub objects: ::prost::alloc::vec::Vec<Tracked>,
+        /// Mean optical flow since the frame before, pixels a second.
+        #[prost(float, optional, tag = "3")]
+        pub flow_magnitude: ::core::option::Option<f32>,
+        /// Of the mean flow, degrees clockwise from up.
+        #[prost(float, optional, tag = "4")]
+        pub flow_direction: ::core::option::Option<f32>,
+    }
+    /// One thing that is followed from frame to frame.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Tracked {
+        /// Equal for the same thing in one video.
+        #[prost(uint32, tag = "1")]
+        pub track: u32,
+        /// Name of the class, such as person.
+        #[prost(string, tag = "2")]
+        pub class: ::prost::alloc::string::String,
+        /// 0 to 1.
+        #[prost(float, tag = "3")]
+        pub confidence: f32,
+        /// Where it is.
+        #[prost(message, optional, tag = "4")]
+        pub bbox: ::core::option::Option<super::Box>,
+    }
+}
+/// Where the camera is in a map that it builds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SlamMap {
+    /// Equal while one map grows.
+    #[prost(string, tag = "1")]
+    pub map_id: ::prost::alloc::string::String,
+    /// x, y, z in the map, metres.
+    #[prost(double, repeated, tag = "2")]
+    pub position: ::prost::alloc::vec::Vec<f64>,
+    /// Unit quaternion w, x, y, z.
+    #[prost(double, repeated, tag = "3")]
+    pub orientation: ::prost::alloc::vec::Vec<f64>,
+    /// In the map so far.
+    #[prost(uint32, tag = "4")]
+    pub keyframes: u32,
+    /// In the map so far.
+    #[prost(uint32, tag = "5")]
+    pub points: u32,
+    /// How well the camera is followed.
+    #[prost(enumeration = "slam_map::Tracking", tag = "6")]
+    pub tracking: i32,
+    /// Snapshot of the map, PLY; absent when unchanged.
+    #[prost(message, optional, tag = "7")]
+    pub blob: ::core::option::Option<BlobRef>,
+}
+/// Nested message and enum types in `SlamMap`.
+pub mod slam_map {
+    /// How well the camera is followed.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Tracking {
+        Unspecified = 0,
+        Good = 1,
+        Lost = 2,
+        Relocalised = 3,
+    }
+    impl Tracking {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "TRACKING_UNSPECIFIED",
+                Self::Good => "TRACKING_GOOD",
+                Self::Lost => "TRACKING_LOST",
+                Self::Relocalised => "TRACKING_RELOCALISED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "TRACKING_UNSPECIFIED" => Some(Self::Unspecified),
+                "TRACKING_GOOD" => Some(Self::Good),
+                "TRACKING_LOST" => Some(Self::Lost),
+                "TRACKING_RELOCALISED" => Some(Self::Relocalised),
+                _ => None,
+            }
+        }
+    }
+}
+/// A scene in three dimensions, from a pair of pictures or more.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reconstruction {
+    /// How many pictures went in.
+    #[prost(uint32, tag = "1")]
+    pub images: u32,
+    /// In the cloud.
+    #[prost(uint32, tag = "2")]
+    pub points: u32,
+    /// Point cloud, PLY.
+    #[prost(message, optional, tag = "3")]
+    pub cloud: ::core::option::Option<BlobRef>,
+    /// One per picture, 16-bit PNG, millimetres.
+    #[prost(message, repeated, tag = "4")]
+    pub depth_maps: ::prost::alloc::vec::Vec<BlobRef>,
+    /// Mean over the points, 0 to 1.
+    #[prost(float, tag = "5")]
+    pub confidence: f32,
+    /// Lengths are metres; otherwise only ratios count.
+    #[prost(bool, tag = "6")]
+    pub metric: bool,
+}
+/// What a model makes of a moment: several sources seen together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InferredContext {
+    /// One or a few sentences.
+    #[prost(string, tag = "1")]
+    pub summary: ::prost::alloc::string::String,
+    /// What the person does, in a few words.
+    #[prost(string, tag = "2")]
+    pub activity: ::prost::alloc::string::String,
+    /// Where, in a few words.
+    #[prost(string, tag = "3")]
+    pub place: ::prost::alloc::string::String,
+    /// Who else, as far as the sources name them.
+    #[prost(string, repeated, tag = "4")]
+    pub people: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Single words to find it by.
+    #[prost(string, repeated, tag = "5")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0 to 1.
+    #[prost(float, tag = "6")]
+    pub confidence: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Email {
+    /// RFC 5322 Message-ID, without angle brackets.
+    #[prost(string, tag = "1")]
+    pub message_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub thread_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "6")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "8")]
+    pub attachments: ::prost::alloc::vec::Vec<email::Attachment>,
+}
+/// Nested message and enum types in `Email`.
+pub mod email {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Attachment {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "2")]
+        pub blob: ::core::option::Option<super::BlobRef>,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CalendarEvent {
+    /// RFC 5545 UID.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// RFC 5545 RRULE, RDATE and EXDATE lines.
+    #[prost(string, repeated, tag = "2")]
+    pub recurrence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub end: ::core::option::Option<::prost_types::Timestamp>,
+    /// IANA zone; empty for a floating time.
+    #[prost(string, tag = "5")]
+    pub zone: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub all_day: bool,
+    #[prost(string, tag = "7")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub location: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "10")]
+    pub attendees: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "11")]
+    pub organizer: ::prost::alloc::string::String,
+    /// RFC 5545 SEQUENCE.
+    #[prost(uint32, tag = "12")]
+    pub revision: u32,
+    #[prost(bool, tag = "13")]
+    pub cancelled: bool,
+    /// Which occurrence of a recurring event this replaces.
+    #[prost(message, optional, tag = "14")]
+    pub recurrence_id: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SocialPost {
+    #[prost(string, tag = "1")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub post_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub url: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Note {
+    #[prost(string, tag = "1")]
+    pub note_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Answers to a form.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Questionnaire {
+    #[prost(string, tag = "1")]
+    pub form_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub form_version: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub answers: ::prost::alloc::vec::Vec<questionnaire::Answer>,
+}
+/// Nested message and enum types in `Questionnaire`.
+pub mod questionnaire {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Answer {
+        #[prost(string, tag = "1")]
+        pub question_id: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub question: ::prost::alloc::string::String,
+        #[prost(oneof = "answer::Answer", tags = "3, 4, 5")]
+        pub answer: ::core::option::Option<answer::Answer>,
+    }
+    /// Nested message and enum types in `Answer`.
+    pub mod answer {
+        #[derive(Clone, PartialEq, ::prost::Oneof)]
+        pub enum Answer {
+            #[prost(double, tag = "3")]
+            Number(f64),
+            #[prost(string, tag = "4")]
+            Text(::prost::alloc::string::String),
+            #[prost(bool, tag = "5")]
+            Flag(bool),
+        }
+    }
+}
+/// An address that a person asked to keep.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UrlTask {
+    #[prost(string, tag = "1")]
+    pub url: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+}
 /// One thing that a device, an account or a processor recorded.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reading {
@@ -1037,7 +3549,7 @@ pub struct Reading {
     pub quality: ::core::option::Option<f32>,
     #[prost(
         oneof = "reading::Data",
-        tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45"
+        tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 120, 121, 122, 123, 130, 131, 132, 140, 141, 142, 143, 150, 151, 152, 153, 154, 155, 156, 157, 158, 160, 161, 162, 163, 164, 165, 170, 171, 172, 173, 174, 175, 176, 177, 178"
     )]
     pub data: ::core::option::Option<reading::Data>,
 }
@@ -1107,6 +3619,110 @@ pub mod reading {
         AirQuality(super::AirQuality),
         #[prost(message, tag = "45")]
         Custom(super::Custom),
+        #[prost(message, tag = "100")]
+        SpeechAudio(super::SpeechAudio),
+        #[prost(message, tag = "101")]
+        Transcript(super::Transcript),
+        #[prost(message, tag = "102")]
+        AudioEnvironment(super::AudioEnvironment),
+        #[prost(message, tag = "103")]
+        CameraPreprocessed(super::CameraPreprocessed),
+        #[prost(message, tag = "104")]
+        ScreenshotPreprocessed(super::ScreenshotPreprocessed),
+        #[prost(message, tag = "105")]
+        ImageCaption(super::ImageCaption),
+        #[prost(message, tag = "106")]
+        ObjectsDetected(super::ObjectsDetected),
+        #[prost(message, tag = "107")]
+        ObjectsHashed(super::ObjectsHashed),
+        #[prost(message, tag = "108")]
+        FacesDetected(super::FacesDetected),
+        #[prost(message, tag = "109")]
+        PoseDetected(super::PoseDetected),
+        #[prost(message, tag = "110")]
+        GazeDetected(super::GazeDetected),
+        #[prost(message, tag = "111")]
+        OcrText(super::OcrText),
+        #[prost(message, tag = "112")]
+        CleanedText(super::CleanedText),
+        #[prost(message, tag = "113")]
+        VideoAnalysis(super::VideoAnalysis),
+        #[prost(message, tag = "114")]
+        SlamMap(super::SlamMap),
+        #[prost(message, tag = "115")]
+        Reconstruction(super::Reconstruction),
+        #[prost(message, tag = "116")]
+        InferredContext(super::InferredContext),
+        #[prost(message, tag = "120")]
+        GeoregionPresence(super::GeoregionPresence),
+        #[prost(message, tag = "121")]
+        Visit(super::Visit),
+        #[prost(message, tag = "122")]
+        GeocodedAddress(super::GeocodedAddress),
+        #[prost(message, tag = "123")]
+        BusinessMatch(super::BusinessMatch),
+        #[prost(message, tag = "130")]
+        MotionWindow(super::MotionWindow),
+        #[prost(message, tag = "131")]
+        SignificantMotion(super::SignificantMotion),
+        #[prost(message, tag = "132")]
+        Activity(super::Activity),
+        #[prost(message, tag = "140")]
+        Hrv(super::Hrv),
+        #[prost(message, tag = "141")]
+        SleepStaged(super::SleepStaged),
+        #[prost(message, tag = "142")]
+        CleanedEeg(super::CleanedEeg),
+        #[prost(message, tag = "143")]
+        EegFeatures(super::EegFeatures),
+        #[prost(message, tag = "150")]
+        ParsedEmail(super::ParsedEmail),
+        #[prost(message, tag = "151")]
+        EmailEmbedded(super::EmailEmbedded),
+        #[prost(message, tag = "152")]
+        CalendarEnriched(super::CalendarEnriched),
+        #[prost(message, tag = "153")]
+        CalendarEmbedded(super::CalendarEmbedded),
+        #[prost(message, tag = "154")]
+        StoryContent(super::StoryContent),
+        #[prost(message, tag = "155")]
+        StoryEmbedded(super::StoryEmbedded),
+        #[prost(message, tag = "156")]
+        ArchivedPost(super::ArchivedPost),
+        #[prost(message, tag = "157")]
+        PdfText(super::PdfText),
+        #[prost(message, tag = "158")]
+        TextEmbedding(super::TextEmbedding),
+        #[prost(message, tag = "160")]
+        PowerEnriched(super::PowerEnriched),
+        #[prost(message, tag = "161")]
+        PowerPattern(super::PowerPattern),
+        #[prost(message, tag = "162")]
+        WifiEnriched(super::WifiEnriched),
+        #[prost(message, tag = "163")]
+        NetworkPlace(super::NetworkPlace),
+        #[prost(message, tag = "164")]
+        AppSession(super::AppSession),
+        #[prost(message, tag = "165")]
+        UsageAnomaly(super::UsageAnomaly),
+        #[prost(message, tag = "170")]
+        Correlation(super::Correlation),
+        #[prost(message, tag = "171")]
+        Pattern(super::Pattern),
+        #[prost(message, tag = "172")]
+        Prediction(super::Prediction),
+        #[prost(message, tag = "173")]
+        Alert(super::Alert),
+        #[prost(message, tag = "174")]
+        Memory(super::Memory),
+        #[prost(message, tag = "175")]
+        NudgeProposed(super::NudgeProposed),
+        #[prost(message, tag = "176")]
+        NudgeSent(super::NudgeSent),
+        #[prost(message, tag = "177")]
+        NudgeReaction(super::NudgeReaction),
+        #[prost(message, tag = "178")]
+        ProcessingError(super::ProcessingError),
     }
 }
 /// Where a derived reading comes from.

@@ -68,56 +68,138 @@ pub static CUSTOM: MessageSpec = MessageSpec { name: "Custom", doc: "", fields: 
     FieldSpec { number: 2, name: "data", json_name: "data", doc: "", ty: FieldType::Bytes, card: Card::OneOf("body") },
 ] };
 
-/// `am.v1.AppEvent`.
-pub static APP_EVENT: MessageSpec = MessageSpec { name: "AppEvent", doc: "", fields: &[
-    FieldSpec { number: 1, name: "app", json_name: "app", doc: "The name a person sees.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "package", json_name: "package", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&APP_EVENT__CHANGE), card: Card::Implicit },
-    FieldSpec { number: 4, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+/// `am.v1.Correlation`.
+pub static CORRELATION: MessageSpec = MessageSpec { name: "Correlation", doc: "Two series that go together, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "left", json_name: "left", doc: "Topic of the one series.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "right", json_name: "right", doc: "Topic of the other series.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "method", json_name: "method", doc: "How it was measured.", ty: FieldType::Enum(&CORRELATION__METHOD), card: Card::Implicit },
+    FieldSpec { number: 4, name: "coefficient", json_name: "coefficient", doc: "-1 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "p_value", json_name: "pValue", doc: "0 to 1, corrected for the number of tests.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "tests", json_name: "tests", doc: "How many pairs were tested.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 7, name: "n", json_name: "n", doc: "Pairs of values, autocorrelation taken into account.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 8, name: "lag_ns", json_name: "lagNs", doc: "How far the right series follows the left one, nanoseconds.", ty: FieldType::Int64, card: Card::Implicit },
+    FieldSpec { number: 9, name: "low", json_name: "low", doc: "Lower end of the 95 % confidence interval.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 10, name: "high", json_name: "high", doc: "Upper end of the 95 % confidence interval.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 11, name: "statement", json_name: "statement", doc: "The same in a sentence.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
-/// `am.v1.AppEvent.Change`.
-pub static APP_EVENT__CHANGE: EnumSpec = EnumSpec { name: "AppEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_START"), (2, "CHANGE_STOP"), (3, "CHANGE_FOREGROUND"), (4, "CHANGE_BACKGROUND")] };
+/// `am.v1.Correlation.Method`.
+pub static CORRELATION__METHOD: EnumSpec = EnumSpec { name: "Correlation.Method", values: &[(0, "METHOD_UNSPECIFIED"), (1, "METHOD_PEARSON"), (2, "METHOD_SPEARMAN"), (3, "METHOD_POINT_BISERIAL")] };
 
-/// `am.v1.ScreenEvent`.
-pub static SCREEN_EVENT: MessageSpec = MessageSpec { name: "ScreenEvent", doc: "", fields: &[
-    FieldSpec { number: 1, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&SCREEN_EVENT__CHANGE), card: Card::Implicit },
+/// `am.v1.Pattern`.
+pub static PATTERN: MessageSpec = MessageSpec { name: "Pattern", doc: "Something regular or a change, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "shape", json_name: "shape", doc: "What kind of pattern it is.", ty: FieldType::Enum(&PATTERN__SHAPE), card: Card::Implicit },
+    FieldSpec { number: 2, name: "topic", json_name: "topic", doc: "What it is about.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "statement", json_name: "statement", doc: "The pattern in a sentence.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "effect", json_name: "effect", doc: "Standardised effect size.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "p_value", json_name: "pValue", doc: "0 to 1, corrected for the number of tests.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "tests", json_name: "tests", doc: "How many patterns were tested.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 7, name: "n", json_name: "n", doc: "Observations.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 8, name: "period_ns", json_name: "periodNs", doc: "Of a rhythm, nanoseconds.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 9, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
 ] };
 
-/// `am.v1.ScreenEvent.Change`.
-pub static SCREEN_EVENT__CHANGE: EnumSpec = EnumSpec { name: "ScreenEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_ON"), (2, "CHANGE_OFF"), (3, "CHANGE_LOCK"), (4, "CHANGE_UNLOCK")] };
+/// `am.v1.Pattern.Shape`.
+pub static PATTERN__SHAPE: EnumSpec = EnumSpec { name: "Pattern.Shape", values: &[(0, "SHAPE_UNSPECIFIED"), (1, "SHAPE_RHYTHM"), (2, "SHAPE_TREND"), (3, "SHAPE_CHANGE"), (4, "SHAPE_HABIT"), (5, "SHAPE_SEQUENCE"), (6, "SHAPE_ANOMALY")] };
 
-/// `am.v1.Notification`.
-pub static NOTIFICATION: MessageSpec = MessageSpec { name: "Notification", doc: "", fields: &[
-    FieldSpec { number: 1, name: "app", json_name: "app", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&NOTIFICATION__CHANGE), card: Card::Implicit },
+/// `am.v1.Prediction`.
+pub static PREDICTION: MessageSpec = MessageSpec { name: "Prediction", doc: "What a model expects.", fields: &[
+    FieldSpec { number: 1, name: "target", json_name: "target", doc: "What is foretold, such as hot_flash.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "score", json_name: "score", doc: "Probability, 0 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "label", json_name: "label", doc: "The likeliest class; empty for plain probabilities.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "value", json_name: "value", doc: "Of a numeric target.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 5, name: "from", json_name: "from", doc: "Start of the time it is about.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 6, name: "to", json_name: "to", doc: "End of the time it is about.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 7, name: "features", json_name: "features", doc: "What weighed most.", ty: FieldType::Message(|| &PREDICTION__FEATURE), card: Card::Repeated },
+    FieldSpec { number: 8, name: "threshold", json_name: "threshold", doc: "From which score on the model says yes.", ty: FieldType::Double, card: Card::Optional },
 ] };
 
-/// `am.v1.Notification.Change`.
-pub static NOTIFICATION__CHANGE: EnumSpec = EnumSpec { name: "Notification.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_POSTED"), (2, "CHANGE_REMOVED")] };
-
-/// `am.v1.Clipboard`.
-pub static CLIPBOARD: MessageSpec = MessageSpec { name: "Clipboard", doc: "", fields: &[
-    FieldSpec { number: 1, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "mime", json_name: "mime", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "source_app", json_name: "sourceApp", doc: "", ty: FieldType::String, card: Card::Implicit },
+/// `am.v1.Prediction.Feature`.
+pub static PREDICTION__FEATURE: MessageSpec = MessageSpec { name: "Prediction.Feature", doc: "One input of the model.", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "Such as hrv_rmssd_1h.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "value", json_name: "value", doc: "As given to the model.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "weight", json_name: "weight", doc: "Its part in the score.", ty: FieldType::Double, card: Card::Implicit },
 ] };
 
-/// `am.v1.WebVisit`.
-pub static WEB_VISIT: MessageSpec = MessageSpec { name: "WebVisit", doc: "", fields: &[
-    FieldSpec { number: 1, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "dwell_ns", json_name: "dwellNs", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 4, name: "referrer", json_name: "referrer", doc: "", ty: FieldType::String, card: Card::Implicit },
+/// `am.v1.Alert`.
+pub static ALERT: MessageSpec = MessageSpec { name: "Alert", doc: "A rule that a person set is met.", fields: &[
+    FieldSpec { number: 1, name: "rule", json_name: "rule", doc: "Name of the rule.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "severity", json_name: "severity", doc: "How urgent it is.", ty: FieldType::Enum(&ALERT__SEVERITY), card: Card::Implicit },
+    FieldSpec { number: 3, name: "topic", json_name: "topic", doc: "The kind that set it off.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "value", json_name: "value", doc: "What was measured.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 5, name: "threshold", json_name: "threshold", doc: "What the rule compares with.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 6, name: "message", json_name: "message", doc: "For the person.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "resolved", json_name: "resolved", doc: "The rule is no longer met.", ty: FieldType::Bool, card: Card::Implicit },
 ] };
 
-/// `am.v1.InputActivity`.
-pub static INPUT_ACTIVITY: MessageSpec = MessageSpec { name: "InputActivity", doc: "Counts from recorded_at to ended_at, never content.", fields: &[
-    FieldSpec { number: 1, name: "keys", json_name: "keys", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 2, name: "clicks", json_name: "clicks", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 3, name: "scrolls", json_name: "scrolls", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+/// `am.v1.Alert.Severity`.
+pub static ALERT__SEVERITY: EnumSpec = EnumSpec { name: "Alert.Severity", values: &[(0, "SEVERITY_UNSPECIFIED"), (1, "SEVERITY_INFO"), (2, "SEVERITY_WARNING"), (3, "SEVERITY_CRITICAL")] };
+
+/// `am.v1.Memory`.
+pub static MEMORY: MessageSpec = MessageSpec { name: "Memory", doc: "Something the agent keeps about a person.", fields: &[
+    FieldSpec { number: 1, name: "memory_id", json_name: "memoryId", doc: "Equal for all revisions.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "statement", json_name: "statement", doc: "One sentence.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "category", json_name: "category", doc: "What it is about.", ty: FieldType::Enum(&MEMORY__CATEGORY), card: Card::Implicit },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 5, name: "tags", json_name: "tags", doc: "Single words to find it by.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 6, name: "replaces", json_name: "replaces", doc: "Reading id of the revision before; empty for a new one.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "withdrawn", json_name: "withdrawn", doc: "It was found to be wrong, or the person took it back.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 8, name: "expires_at", json_name: "expiresAt", doc: "From when on it no longer holds; absent when it lasts.", ty: FieldType::Timestamp, card: Card::Implicit },
+] };
+
+/// `am.v1.Memory.Category`.
+pub static MEMORY__CATEGORY: EnumSpec = EnumSpec { name: "Memory.Category", values: &[(0, "CATEGORY_UNSPECIFIED"), (1, "CATEGORY_FACT"), (2, "CATEGORY_PREFERENCE"), (3, "CATEGORY_HABIT"), (4, "CATEGORY_RELATION"), (5, "CATEGORY_GOAL"), (6, "CATEGORY_EVENT")] };
+
+/// `am.v1.NudgeProposed`.
+pub static NUDGE_PROPOSED: MessageSpec = MessageSpec { name: "NudgeProposed", doc: "Something the agent would like to say.", fields: &[
+    FieldSpec { number: 1, name: "nudge_id", json_name: "nudgeId", doc: "Equal from the proposal to the reaction.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "A few words.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "text", json_name: "text", doc: "One or two sentences.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "why", json_name: "why", doc: "The evidence in a sentence.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "category", json_name: "category", doc: "Such as sleep, focus, reminder.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "expected_value", json_name: "expectedValue", doc: "How much it is expected to help, -1 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "decision", json_name: "decision", doc: "What the governor said.", ty: FieldType::Enum(&NUDGE_PROPOSED__DECISION), card: Card::Implicit },
+    FieldSpec { number: 8, name: "rule", json_name: "rule", doc: "The governor's rule that decided.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "not_before", json_name: "notBefore", doc: "When it may be sent.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 10, name: "not_after", json_name: "notAfter", doc: "When it is of no use any more.", ty: FieldType::Timestamp, card: Card::Implicit },
+] };
+
+/// `am.v1.NudgeProposed.Decision`.
+pub static NUDGE_PROPOSED__DECISION: EnumSpec = EnumSpec { name: "NudgeProposed.Decision", values: &[(0, "DECISION_UNSPECIFIED"), (1, "DECISION_ALLOWED"), (2, "DECISION_DEFERRED"), (3, "DECISION_REFUSED")] };
+
+/// `am.v1.NudgeSent`.
+pub static NUDGE_SENT: MessageSpec = MessageSpec { name: "NudgeSent", doc: "A nudge that went out.", fields: &[
+    FieldSpec { number: 1, name: "nudge_id", json_name: "nudgeId", doc: "As proposed.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "device_id", json_name: "deviceId", doc: "Where it was shown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "channel", json_name: "channel", doc: "Such as push, console.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "title", json_name: "title", doc: "As shown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "text", json_name: "text", doc: "As shown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "actions", json_name: "actions", doc: "What the person could choose.", ty: FieldType::String, card: Card::Repeated },
+] };
+
+/// `am.v1.NudgeReaction`.
+pub static NUDGE_REACTION: MessageSpec = MessageSpec { name: "NudgeReaction", doc: "What a person did with a nudge.", fields: &[
+    FieldSpec { number: 1, name: "nudge_id", json_name: "nudgeId", doc: "As proposed.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "reaction", json_name: "reaction", doc: "What happened.", ty: FieldType::Enum(&NUDGE_REACTION__REACTION), card: Card::Implicit },
+    FieldSpec { number: 3, name: "action", json_name: "action", doc: "Which of the actions was chosen.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "comment", json_name: "comment", doc: "What the person wrote.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "delay_ns", json_name: "delayNs", doc: "From shown to reaction, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 6, name: "snoozed_until", json_name: "snoozedUntil", doc: "When to ask again.", ty: FieldType::Timestamp, card: Card::Implicit },
+] };
+
+/// `am.v1.NudgeReaction.Reaction`.
+pub static NUDGE_REACTION__REACTION: EnumSpec = EnumSpec { name: "NudgeReaction.Reaction", values: &[(0, "REACTION_UNSPECIFIED"), (1, "REACTION_SEEN"), (2, "REACTION_ACCEPTED"), (3, "REACTION_DISMISSED"), (4, "REACTION_SNOOZED"), (5, "REACTION_HELPFUL"), (6, "REACTION_UNHELPFUL"), (7, "REACTION_IGNORED")] };
+
+/// `am.v1.ProcessingError`.
+pub static PROCESSING_ERROR: MessageSpec = MessageSpec { name: "ProcessingError", doc: "An item that a processor could not handle: the dead-letter topic of a flow.", fields: &[
+    FieldSpec { number: 1, name: "processor", json_name: "processor", doc: "Which processor.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "flow", json_name: "flow", doc: "In which flow.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "code", json_name: "code", doc: "AM-nnnn as a number.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "message", json_name: "message", doc: "What happened, for people.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "attempts", json_name: "attempts", doc: "How often it was tried.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "kind", json_name: "kind", doc: "Topic of the item.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "item", json_name: "item", doc: "The item as it came, an encoded am.v1.Reading.", ty: FieldType::Bytes, card: Card::Implicit },
+    FieldSpec { number: 8, name: "retryable", json_name: "retryable", doc: "A replay may succeed.", ty: FieldType::Bool, card: Card::Implicit },
 ] };
 
 /// `am.v1.BlobRef`.
@@ -181,81 +263,311 @@ pub static VIDEO_CHUNK: MessageSpec = MessageSpec { name: "VideoChunk", doc: "",
 /// `am.v1.VideoChunk.Container`.
 pub static VIDEO_CHUNK__CONTAINER: EnumSpec = EnumSpec { name: "VideoChunk.Container", values: &[(0, "CONTAINER_UNSPECIFIED"), (1, "CONTAINER_MP4"), (2, "CONTAINER_WEBM")] };
 
-/// `am.v1.Email`.
-pub static EMAIL: MessageSpec = MessageSpec { name: "Email", doc: "", fields: &[
-    FieldSpec { number: 1, name: "message_id", json_name: "messageId", doc: "RFC 5322 Message-ID, without angle brackets.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "thread_id", json_name: "threadId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "to", json_name: "to", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 5, name: "cc", json_name: "cc", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 6, name: "subject", json_name: "subject", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 7, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 8, name: "attachments", json_name: "attachments", doc: "", ty: FieldType::Message(|| &EMAIL__ATTACHMENT), card: Card::Repeated },
+/// `am.v1.SpeechAudio`.
+pub static SPEECH_AUDIO: MessageSpec = MessageSpec { name: "SpeechAudio", doc: "The parts of a recording that hold speech, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "As in the recording.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "sample_rate", json_name: "sampleRate", doc: "Hertz.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "channels", json_name: "channels", doc: "How many channels the kept sound has.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "segments", json_name: "segments", doc: "The spans that hold speech, in order.", ty: FieldType::Message(|| &SPEECH_AUDIO__SEGMENT), card: Card::Repeated },
+    FieldSpec { number: 5, name: "speech_ratio", json_name: "speechRatio", doc: "Share of the recording that is speech, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 6, name: "blob", json_name: "blob", doc: "The kept sound; PCM, 16 bit, one segment after the other.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 7, name: "data", json_name: "data", doc: "Inline bytes of small pieces.", ty: FieldType::Bytes, card: Card::Implicit },
 ] };
 
-/// `am.v1.Email.Attachment`.
-pub static EMAIL__ATTACHMENT: MessageSpec = MessageSpec { name: "Email.Attachment", doc: "", fields: &[
-    FieldSpec { number: 1, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+/// `am.v1.SpeechAudio.Segment`.
+pub static SPEECH_AUDIO__SEGMENT: MessageSpec = MessageSpec { name: "SpeechAudio.Segment", doc: "One span of speech.", fields: &[
+    FieldSpec { number: 1, name: "start_ns", json_name: "startNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 2, name: "end_ns", json_name: "endNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "probability", json_name: "probability", doc: "Mean probability of speech, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
 ] };
 
-/// `am.v1.CalendarEvent`.
-pub static CALENDAR_EVENT: MessageSpec = MessageSpec { name: "CalendarEvent", doc: "", fields: &[
-    FieldSpec { number: 1, name: "uid", json_name: "uid", doc: "RFC 5545 UID.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "recurrence", json_name: "recurrence", doc: "RFC 5545 RRULE, RDATE and EXDATE lines.", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 3, name: "start", json_name: "start", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 4, name: "end", json_name: "end", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 5, name: "zone", json_name: "zone", doc: "IANA zone; empty for a floating time.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "all_day", json_name: "allDay", doc: "", ty: FieldType::Bool, card: Card::Implicit },
-    FieldSpec { number: 7, name: "summary", json_name: "summary", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 8, name: "location", json_name: "location", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 9, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 10, name: "attendees", json_name: "attendees", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 11, name: "organizer", json_name: "organizer", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 12, name: "revision", json_name: "revision", doc: "RFC 5545 SEQUENCE.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 13, name: "cancelled", json_name: "cancelled", doc: "", ty: FieldType::Bool, card: Card::Implicit },
-    FieldSpec { number: 14, name: "recurrence_id", json_name: "recurrenceId", doc: "Which occurrence of a recurring event this replaces.", ty: FieldType::Timestamp, card: Card::Implicit },
+/// `am.v1.Transcript`.
+pub static TRANSCRIPT: MessageSpec = MessageSpec { name: "Transcript", doc: "What was said, word by word.", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "All words, with punctuation.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "words", json_name: "words", doc: "In order of time; their spans may overlap when people do.", ty: FieldType::Message(|| &TRANSCRIPT__WORD), card: Card::Repeated },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "Mean over the words, 0 to 1.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 5, name: "speaker_id", json_name: "speakerId", doc: "The one speaker, counted from 0 within the stream; absent when there are several.", ty: FieldType::Uint32, card: Card::Optional },
+    FieldSpec { number: 6, name: "stream_id", json_name: "streamId", doc: "As in the recording.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
-/// `am.v1.SocialPost`.
-pub static SOCIAL_POST: MessageSpec = MessageSpec { name: "SocialPost", doc: "", fields: &[
-    FieldSpec { number: 1, name: "network", json_name: "network", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "post_id", json_name: "postId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "author", json_name: "author", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 5, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+/// `am.v1.Transcript.Word`.
+pub static TRANSCRIPT__WORD: MessageSpec = MessageSpec { name: "Transcript.Word", doc: "One word.", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "The word as written.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "start_ns", json_name: "startNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "end_ns", json_name: "endNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 5, name: "speaker", json_name: "speaker", doc: "Counted from 0 within the stream.", ty: FieldType::Uint32, card: Card::Optional },
 ] };
 
-/// `am.v1.Note`.
-pub static NOTE: MessageSpec = MessageSpec { name: "Note", doc: "", fields: &[
-    FieldSpec { number: 1, name: "note_id", json_name: "noteId", doc: "", ty: FieldType::String, card: Card::Implicit },
+/// `am.v1.AudioEnvironment`.
+pub static AUDIO_ENVIRONMENT: MessageSpec = MessageSpec { name: "AudioEnvironment", doc: "What the surroundings sound like.", fields: &[
+    FieldSpec { number: 1, name: "classes", json_name: "classes", doc: "Best first.", ty: FieldType::Message(|| &AUDIO_ENVIRONMENT__CLASS), card: Card::Repeated },
+    FieldSpec { number: 2, name: "loudness", json_name: "loudness", doc: "Mean level, dBFS.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 3, name: "peak", json_name: "peak", doc: "Highest level, dBFS.", ty: FieldType::Float, card: Card::Optional },
+] };
+
+/// `am.v1.AudioEnvironment.Class`.
+pub static AUDIO_ENVIRONMENT__CLASS: MessageSpec = MessageSpec { name: "AudioEnvironment.Class", doc: "One class of sound.", fields: &[
+    FieldSpec { number: 1, name: "label", json_name: "label", doc: "AudioSet display name, such as Traffic noise.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.AppEvent`.
+pub static APP_EVENT: MessageSpec = MessageSpec { name: "AppEvent", doc: "", fields: &[
+    FieldSpec { number: 1, name: "app", json_name: "app", doc: "The name a person sees.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "package", json_name: "package", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&APP_EVENT__CHANGE), card: Card::Implicit },
+    FieldSpec { number: 4, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.AppEvent.Change`.
+pub static APP_EVENT__CHANGE: EnumSpec = EnumSpec { name: "AppEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_START"), (2, "CHANGE_STOP"), (3, "CHANGE_FOREGROUND"), (4, "CHANGE_BACKGROUND")] };
+
+/// `am.v1.ScreenEvent`.
+pub static SCREEN_EVENT: MessageSpec = MessageSpec { name: "ScreenEvent", doc: "", fields: &[
+    FieldSpec { number: 1, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&SCREEN_EVENT__CHANGE), card: Card::Implicit },
+] };
+
+/// `am.v1.ScreenEvent.Change`.
+pub static SCREEN_EVENT__CHANGE: EnumSpec = EnumSpec { name: "ScreenEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_ON"), (2, "CHANGE_OFF"), (3, "CHANGE_LOCK"), (4, "CHANGE_UNLOCK")] };
+
+/// `am.v1.Notification`.
+pub static NOTIFICATION: MessageSpec = MessageSpec { name: "Notification", doc: "", fields: &[
+    FieldSpec { number: 1, name: "app", json_name: "app", doc: "", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "tags", json_name: "tags", doc: "", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 4, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&NOTIFICATION__CHANGE), card: Card::Implicit },
 ] };
 
-/// `am.v1.Questionnaire`.
-pub static QUESTIONNAIRE: MessageSpec = MessageSpec { name: "Questionnaire", doc: "Answers to a form.", fields: &[
-    FieldSpec { number: 1, name: "form_id", json_name: "formId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "form_version", json_name: "formVersion", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "answers", json_name: "answers", doc: "", ty: FieldType::Message(|| &QUESTIONNAIRE__ANSWER), card: Card::Repeated },
+/// `am.v1.Notification.Change`.
+pub static NOTIFICATION__CHANGE: EnumSpec = EnumSpec { name: "Notification.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_POSTED"), (2, "CHANGE_REMOVED")] };
+
+/// `am.v1.Clipboard`.
+pub static CLIPBOARD: MessageSpec = MessageSpec { name: "Clipboard", doc: "", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "mime", json_name: "mime", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "source_app", json_name: "sourceApp", doc: "", ty: FieldType::String, card: Card::Implicit },
 ] };
 
-/// `am.v1.Questionnaire.Answer`.
-pub static QUESTIONNAIRE__ANSWER: MessageSpec = MessageSpec { name: "Questionnaire.Answer", doc: "", fields: &[
-    FieldSpec { number: 1, name: "question_id", json_name: "questionId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "question", json_name: "question", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "number", json_name: "number", doc: "", ty: FieldType::Double, card: Card::OneOf("answer") },
-    FieldSpec { number: 4, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::OneOf("answer") },
-    FieldSpec { number: 5, name: "flag", json_name: "flag", doc: "", ty: FieldType::Bool, card: Card::OneOf("answer") },
-] };
-
-/// `am.v1.UrlTask`.
-pub static URL_TASK: MessageSpec = MessageSpec { name: "UrlTask", doc: "An address that a person asked to keep.", fields: &[
+/// `am.v1.WebVisit`.
+pub static WEB_VISIT: MessageSpec = MessageSpec { name: "WebVisit", doc: "", fields: &[
     FieldSpec { number: 1, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "why", json_name: "why", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "dwell_ns", json_name: "dwellNs", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 4, name: "referrer", json_name: "referrer", doc: "", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.InputActivity`.
+pub static INPUT_ACTIVITY: MessageSpec = MessageSpec { name: "InputActivity", doc: "Counts from recorded_at to ended_at, never content.", fields: &[
+    FieldSpec { number: 1, name: "keys", json_name: "keys", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "clicks", json_name: "clicks", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "scrolls", json_name: "scrolls", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.PowerEnriched`.
+pub static POWER_ENRICHED: MessageSpec = MessageSpec { name: "PowerEnriched", doc: "A battery state with what follows from the ones before.", fields: &[
+    FieldSpec { number: 1, name: "level", json_name: "level", doc: "Percent.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 2, name: "charging", json_name: "charging", doc: "Power flows into the battery.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 3, name: "rate", json_name: "rate", doc: "Change of the level, percent an hour; negative while draining.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 4, name: "remaining_ns", json_name: "remainingNs", doc: "Until empty, or until full while charging, nanoseconds.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 5, name: "since_change_ns", json_name: "sinceChangeNs", doc: "Since charging began or ended, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 6, name: "place_id", json_name: "placeId", doc: "Where it is; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "health", json_name: "health", doc: "Estimated capacity, percent of the design.", ty: FieldType::Float, card: Card::Optional },
+] };
+
+/// `am.v1.PowerPattern`.
+pub static POWER_PATTERN: MessageSpec = MessageSpec { name: "PowerPattern", doc: "A habit or a change in how a battery is used, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "pattern", json_name: "pattern", doc: "What was found.", ty: FieldType::Enum(&POWER_PATTERN__PATTERN), card: Card::Implicit },
+    FieldSpec { number: 2, name: "place_id", json_name: "placeId", doc: "Where, for charging places.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "hour", json_name: "hour", doc: "Of the day, local time, for habits.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "value", json_name: "value", doc: "Percent an hour for drains, percent for levels and health.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "occurrences", json_name: "occurrences", doc: "How often it was seen.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.PowerPattern.Pattern`.
+pub static POWER_PATTERN__PATTERN: EnumSpec = EnumSpec { name: "PowerPattern.Pattern", values: &[(0, "PATTERN_UNSPECIFIED"), (1, "PATTERN_CHARGING_PLACE"), (2, "PATTERN_CHARGING_TIME"), (3, "PATTERN_FAST_DRAIN"), (4, "PATTERN_DEEP_DISCHARGE"), (5, "PATTERN_HEALTH_DECLINE")] };
+
+/// `am.v1.WifiEnriched`.
+pub static WIFI_ENRICHED: MessageSpec = MessageSpec { name: "WifiEnriched", doc: "A network with what is known of it.", fields: &[
+    FieldSpec { number: 1, name: "network_id", json_name: "networkId", doc: "Equal for all access points of one network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "ssid", json_name: "ssid", doc: "Name of the network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "category", json_name: "category", doc: "What kind of network it is.", ty: FieldType::Enum(&WIFI_ENRICHED__CATEGORY), card: Card::Implicit },
+    FieldSpec { number: 4, name: "known", json_name: "known", doc: "It was used before.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 5, name: "signal", json_name: "signal", doc: "Strength from 0 to 4.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "connected_ns", json_name: "connectedNs", doc: "How long the connection lasts so far, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 7, name: "access_points", json_name: "accessPoints", doc: "How many of its access points were seen.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.WifiEnriched.Category`.
+pub static WIFI_ENRICHED__CATEGORY: EnumSpec = EnumSpec { name: "WifiEnriched.Category", values: &[(0, "CATEGORY_UNSPECIFIED"), (1, "CATEGORY_HOME"), (2, "CATEGORY_WORK"), (3, "CATEGORY_PUBLIC"), (4, "CATEGORY_HOTSPOT"), (5, "CATEGORY_VEHICLE"), (6, "CATEGORY_OTHER")] };
+
+/// `am.v1.NetworkPlace`.
+pub static NETWORK_PLACE: MessageSpec = MessageSpec { name: "NetworkPlace", doc: "Where a network is.", fields: &[
+    FieldSpec { number: 1, name: "network_id", json_name: "networkId", doc: "As in the enriched network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "ssid", json_name: "ssid", doc: "Name of the network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "bssid", json_name: "bssid", doc: "One access point; empty for the whole network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "latitude", json_name: "latitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "longitude", json_name: "longitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "radius", json_name: "radius", doc: "That holds 68 % of the positions, metres.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 7, name: "positions", json_name: "positions", doc: "How many positions went in.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 8, name: "place_id", json_name: "placeId", doc: "The place it belongs to; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "moving", json_name: "moving", doc: "It was seen at places far from each other.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 10, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.AppSession`.
+pub static APP_SESSION: MessageSpec = MessageSpec { name: "AppSession", doc: "The use of an app, with its category and session.", fields: &[
+    FieldSpec { number: 1, name: "app", json_name: "app", doc: "The name a person sees.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "package", json_name: "package", doc: "Its id on the system.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "category", json_name: "category", doc: "Such as messaging, browser, game.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "change", json_name: "change", doc: "What happened.", ty: FieldType::Enum(&APP_EVENT__CHANGE), card: Card::Implicit },
+    FieldSpec { number: 5, name: "session_id", json_name: "sessionId", doc: "Equal from foreground to background.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "duration_ns", json_name: "durationNs", doc: "Of the session so far, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 7, name: "previous_app", json_name: "previousApp", doc: "What was in the foreground before.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "title", json_name: "title", doc: "Of the window.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.UsageAnomaly`.
+pub static USAGE_ANOMALY: MessageSpec = MessageSpec { name: "UsageAnomaly", doc: "Use of a machine that does not fit its past.", fields: &[
+    FieldSpec { number: 1, name: "resource", json_name: "resource", doc: "What is used.", ty: FieldType::Enum(&USAGE_ANOMALY__RESOURCE), card: Card::Implicit },
+    FieldSpec { number: 2, name: "app", json_name: "app", doc: "Which app; empty for the machine.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "value", json_name: "value", doc: "What was measured: percent, or bytes for memory and disk.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 4, name: "expected", json_name: "expected", doc: "What is usual, in the same unit.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "score", json_name: "score", doc: "Robust z-score: distance from the median over 1.4826 MAD.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "samples", json_name: "samples", doc: "Past measurements that the comparison rests on.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 7, name: "since", json_name: "since", doc: "When it began.", ty: FieldType::Timestamp, card: Card::Implicit },
+] };
+
+/// `am.v1.UsageAnomaly.Resource`.
+pub static USAGE_ANOMALY__RESOURCE: EnumSpec = EnumSpec { name: "UsageAnomaly.Resource", values: &[(0, "RESOURCE_UNSPECIFIED"), (1, "RESOURCE_CPU"), (2, "RESOURCE_MEMORY"), (3, "RESOURCE_DISK")] };
+
+/// `am.v1.TextVector`.
+pub static TEXT_VECTOR: MessageSpec = MessageSpec { name: "TextVector", doc: "One vector of a piece of text.", fields: &[
+    FieldSpec { number: 1, name: "start", json_name: "start", doc: "First byte of the piece within the text.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "end", json_name: "end", doc: "Byte after the piece.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "values", json_name: "values", doc: "Of unit length.", ty: FieldType::Float, card: Card::Repeated },
+] };
+
+/// `am.v1.ParsedEmail`.
+pub static PARSED_EMAIL: MessageSpec = MessageSpec { name: "ParsedEmail", doc: "A mail with its parts told apart.", fields: &[
+    FieldSpec { number: 1, name: "message_id", json_name: "messageId", doc: "RFC 5322 Message-ID, without angle brackets.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "thread_id", json_name: "threadId", doc: "Message-ID of the first mail of the thread.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "in_reply_to", json_name: "inReplyTo", doc: "RFC 5322 In-Reply-To, without angle brackets.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "from_name", json_name: "fromName", doc: "Display name of the sender.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "from_address", json_name: "fromAddress", doc: "Address of the sender.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "subject", json_name: "subject", doc: "Without Re and Fwd.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "text", json_name: "text", doc: "What the sender wrote, without quotes and signature.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "quoted", json_name: "quoted", doc: "What is quoted from earlier mails.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "signature", json_name: "signature", doc: "What stands below the signature mark.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 10, name: "links", json_name: "links", doc: "Addresses in the text.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 11, name: "category", json_name: "category", doc: "What kind of mail it is.", ty: FieldType::Enum(&PARSED_EMAIL__CATEGORY), card: Card::Implicit },
+    FieldSpec { number: 12, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 13, name: "attachments", json_name: "attachments", doc: "How many files it carries.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.ParsedEmail.Category`.
+pub static PARSED_EMAIL__CATEGORY: EnumSpec = EnumSpec { name: "ParsedEmail.Category", values: &[(0, "CATEGORY_UNSPECIFIED"), (1, "CATEGORY_PERSONAL"), (2, "CATEGORY_LIST"), (3, "CATEGORY_NEWSLETTER"), (4, "CATEGORY_NOTICE"), (5, "CATEGORY_RECEIPT"), (6, "CATEGORY_INVITATION")] };
+
+/// `am.v1.EmailEmbedded`.
+pub static EMAIL_EMBEDDED: MessageSpec = MessageSpec { name: "EmailEmbedded", doc: "The vectors of a mail.", fields: &[
+    FieldSpec { number: 1, name: "message_id", json_name: "messageId", doc: "Of the mail.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "model", json_name: "model", doc: "Name of the embedding model.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "dimensions", json_name: "dimensions", doc: "Of each vector.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "vectors", json_name: "vectors", doc: "Of subject and text, in order.", ty: FieldType::Message(|| &TEXT_VECTOR), card: Card::Repeated },
+] };
+
+/// `am.v1.CalendarEnriched`.
+pub static CALENDAR_ENRICHED: MessageSpec = MessageSpec { name: "CalendarEnriched", doc: "A calendar event with what follows from it.", fields: &[
+    FieldSpec { number: 1, name: "uid", json_name: "uid", doc: "RFC 5545 UID.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "start", json_name: "start", doc: "Of this occurrence.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 3, name: "end", json_name: "end", doc: "Of this occurrence.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "meeting_type", json_name: "meetingType", doc: "What kind of event it is.", ty: FieldType::Enum(&CALENDAR_ENRICHED__MEETING_TYPE), card: Card::Implicit },
+    FieldSpec { number: 5, name: "attendees", json_name: "attendees", doc: "Others who are invited.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "online", json_name: "online", doc: "It takes place in a call.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 7, name: "link", json_name: "link", doc: "Of the call.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "latitude", json_name: "latitude", doc: "Of the location, degrees.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 9, name: "longitude", json_name: "longitude", doc: "Of the location, degrees.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 10, name: "conflicts", json_name: "conflicts", doc: "UIDs of events at the same time.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 11, name: "free_before_ns", json_name: "freeBeforeNs", doc: "Free time since the event before, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 12, name: "free_after_ns", json_name: "freeAfterNs", doc: "Free time until the next event, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 13, name: "recurring", json_name: "recurring", doc: "It is one of a series.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 14, name: "summary", json_name: "summary", doc: "Title of the event.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.CalendarEnriched.MeetingType`.
+pub static CALENDAR_ENRICHED__MEETING_TYPE: EnumSpec = EnumSpec { name: "CalendarEnriched.MeetingType", values: &[(0, "MEETING_TYPE_UNSPECIFIED"), (1, "MEETING_TYPE_ONE_ON_ONE"), (2, "MEETING_TYPE_GROUP"), (3, "MEETING_TYPE_FOCUS"), (4, "MEETING_TYPE_TRAVEL"), (5, "MEETING_TYPE_HEALTH"), (6, "MEETING_TYPE_SOCIAL"), (7, "MEETING_TYPE_REMINDER")] };
+
+/// `am.v1.CalendarEmbedded`.
+pub static CALENDAR_EMBEDDED: MessageSpec = MessageSpec { name: "CalendarEmbedded", doc: "The vectors of a calendar event.", fields: &[
+    FieldSpec { number: 1, name: "uid", json_name: "uid", doc: "RFC 5545 UID.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "model", json_name: "model", doc: "Name of the embedding model.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "dimensions", json_name: "dimensions", doc: "Of each vector.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "vectors", json_name: "vectors", doc: "Of title, place and text, in order.", ty: FieldType::Message(|| &TEXT_VECTOR), card: Card::Repeated },
+] };
+
+/// `am.v1.StoryContent`.
+pub static STORY_CONTENT: MessageSpec = MessageSpec { name: "StoryContent", doc: "A story with the article it points to.", fields: &[
+    FieldSpec { number: 1, name: "story_id", json_name: "storyId", doc: "Id at the site.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "url", json_name: "url", doc: "Of the article.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "title", json_name: "title", doc: "Of the story.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "author", json_name: "author", doc: "Of the article.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "text", json_name: "text", doc: "The readable part of the article.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "comments", json_name: "comments", doc: "Best first.", ty: FieldType::Message(|| &STORY_CONTENT__COMMENT), card: Card::Repeated },
+    FieldSpec { number: 7, name: "score", json_name: "score", doc: "Points at that time.", ty: FieldType::Int32, card: Card::Implicit },
+    FieldSpec { number: 8, name: "published_at", json_name: "publishedAt", doc: "Of the article.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 9, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.StoryContent.Comment`.
+pub static STORY_CONTENT__COMMENT: MessageSpec = MessageSpec { name: "StoryContent.Comment", doc: "One comment.", fields: &[
+    FieldSpec { number: 1, name: "comment_id", json_name: "commentId", doc: "Id at the site.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "parent_id", json_name: "parentId", doc: "What it answers; empty for the story.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "author", json_name: "author", doc: "Who wrote it.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "text", json_name: "text", doc: "Without markup.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.StoryEmbedded`.
+pub static STORY_EMBEDDED: MessageSpec = MessageSpec { name: "StoryEmbedded", doc: "The vectors of a story.", fields: &[
+    FieldSpec { number: 1, name: "story_id", json_name: "storyId", doc: "Id at the site.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "model", json_name: "model", doc: "Name of the embedding model.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "dimensions", json_name: "dimensions", doc: "Of each vector.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "vectors", json_name: "vectors", doc: "Of title and article, in order.", ty: FieldType::Message(|| &TEXT_VECTOR), card: Card::Repeated },
+] };
+
+/// `am.v1.ArchivedPost`.
+pub static ARCHIVED_POST: MessageSpec = MessageSpec { name: "ArchivedPost", doc: "A post of a social network, kept with its thread and media.", fields: &[
+    FieldSpec { number: 1, name: "network", json_name: "network", doc: "Such as twitter.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "post_id", json_name: "postId", doc: "Id at the network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "url", json_name: "url", doc: "Where it was.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "author", json_name: "author", doc: "Who wrote it.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "text", json_name: "text", doc: "The post.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "thread", json_name: "thread", doc: "The author's further posts, in order.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 7, name: "media", json_name: "media", doc: "Pictures and videos.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Repeated },
+    FieldSpec { number: 8, name: "posted_at", json_name: "postedAt", doc: "When it was written.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 9, name: "page", json_name: "page", doc: "The page as it was.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+] };
+
+/// `am.v1.PdfText`.
+pub static PDF_TEXT: MessageSpec = MessageSpec { name: "PdfText", doc: "The text of a PDF.", fields: &[
+    FieldSpec { number: 1, name: "url", json_name: "url", doc: "Where it came from.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "Of the document.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "authors", json_name: "authors", doc: "As the document names them.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 4, name: "pages", json_name: "pages", doc: "Text per page.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 5, name: "truncated", json_name: "truncated", doc: "It has more pages than were kept.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 6, name: "blob", json_name: "blob", doc: "The document.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 7, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.TextEmbedding`.
+pub static TEXT_EMBEDDING: MessageSpec = MessageSpec { name: "TextEmbedding", doc: "The vectors of any text.", fields: &[
+    FieldSpec { number: 1, name: "source_type", json_name: "sourceType", doc: "Topic of the reading with the text.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "field", json_name: "field", doc: "Which of its texts.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "model", json_name: "model", doc: "Name of the embedding model.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "dimensions", json_name: "dimensions", doc: "Of each vector.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "vectors", json_name: "vectors", doc: "One per piece of the text, in order.", ty: FieldType::Message(|| &TEXT_VECTOR), card: Card::Repeated },
+    FieldSpec { number: 6, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.HeartRate`.
@@ -344,6 +656,481 @@ pub static AIR_QUALITY: MessageSpec = MessageSpec { name: "AirQuality", doc: "",
     FieldSpec { number: 4, name: "co2", json_name: "co2", doc: "ppm.", ty: FieldType::Float, card: Card::Optional },
 ] };
 
+/// `am.v1.Hrv`.
+pub static HRV: MessageSpec = MessageSpec { name: "Hrv", doc: "Heart rate variability from recorded_at to ended_at (Task Force of the ESC and NASPE, 1996).", fields: &[
+    FieldSpec { number: 1, name: "beats", json_name: "beats", doc: "RR intervals used.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "artifacts", json_name: "artifacts", doc: "RR intervals left out.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "mean_rr", json_name: "meanRr", doc: "Milliseconds.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 4, name: "rmssd", json_name: "rmssd", doc: "Milliseconds.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "sdnn", json_name: "sdnn", doc: "Milliseconds.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "pnn50", json_name: "pnn50", doc: "Share of successive differences above 50 ms, percent.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "lf", json_name: "lf", doc: "Power from 0.04 to 0.15 Hz, ms²; absent under two minutes.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 8, name: "hf", json_name: "hf", doc: "Power from 0.15 to 0.4 Hz, ms²; absent under one minute.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 9, name: "lf_hf", json_name: "lfHf", doc: "Their ratio.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 10, name: "sd1", json_name: "sd1", doc: "Short axis of the Poincaré plot, milliseconds.", ty: FieldType::Double, card: Card::Optional },
+    FieldSpec { number: 11, name: "sd2", json_name: "sd2", doc: "Long axis of the Poincaré plot, milliseconds.", ty: FieldType::Double, card: Card::Optional },
+] };
+
+/// `am.v1.SleepStaged`.
+pub static SLEEP_STAGED: MessageSpec = MessageSpec { name: "SleepStaged", doc: "A night in stages, as computed here.", fields: &[
+    FieldSpec { number: 1, name: "segments", json_name: "segments", doc: "In order, without gaps.", ty: FieldType::Message(|| &SLEEP_STAGED__SEGMENT), card: Card::Repeated },
+    FieldSpec { number: 2, name: "asleep_ns", json_name: "asleepNs", doc: "Total sleep time, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "latency_ns", json_name: "latencyNs", doc: "From the start to the first sleep, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 4, name: "awake_after_onset_ns", json_name: "awakeAfterOnsetNs", doc: "Wake after sleep onset, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 5, name: "efficiency", json_name: "efficiency", doc: "Share of the span asleep, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 6, name: "awakenings", json_name: "awakenings", doc: "Times awake after the first sleep.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.SleepStaged.Segment`.
+pub static SLEEP_STAGED__SEGMENT: MessageSpec = MessageSpec { name: "SleepStaged.Segment", doc: "One stage.", fields: &[
+    FieldSpec { number: 1, name: "start_ns", json_name: "startNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 2, name: "end_ns", json_name: "endNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "stage", json_name: "stage", doc: "Which stage.", ty: FieldType::Enum(&SLEEP_STAGES__STAGE), card: Card::Implicit },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.CleanedEeg`.
+pub static CLEANED_EEG: MessageSpec = MessageSpec { name: "CleanedEeg", doc: "EEG without its artifacts.", fields: &[
+    FieldSpec { number: 1, name: "block", json_name: "block", doc: "The signal, same channels and times as the input.", ty: FieldType::Message(|| &SAMPLE_BLOCK), card: Card::Implicit },
+    FieldSpec { number: 2, name: "artifacts", json_name: "artifacts", doc: "What was removed or repaired.", ty: FieldType::Message(|| &CLEANED_EEG__ARTIFACT), card: Card::Repeated },
+    FieldSpec { number: 3, name: "clean_ratio", json_name: "cleanRatio", doc: "Share of the samples left as they were, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "high_pass", json_name: "highPass", doc: "Lower cut-off, hertz; 0 for none.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "low_pass", json_name: "lowPass", doc: "Upper cut-off, hertz; 0 for none.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "notch", json_name: "notch", doc: "Mains frequency that was removed, hertz; 0 for none.", ty: FieldType::Double, card: Card::Implicit },
+] };
+
+/// `am.v1.CleanedEeg.Artifact`.
+pub static CLEANED_EEG__ARTIFACT: MessageSpec = MessageSpec { name: "CleanedEeg.Artifact", doc: "One artifact.", fields: &[
+    FieldSpec { number: 1, name: "source", json_name: "source", doc: "Where it comes from.", ty: FieldType::Enum(&CLEANED_EEG__SOURCE), card: Card::Implicit },
+    FieldSpec { number: 2, name: "channel", json_name: "channel", doc: "Empty for all channels.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "start_ns", json_name: "startNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 4, name: "end_ns", json_name: "endNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+] };
+
+/// `am.v1.CleanedEeg.Source`.
+pub static CLEANED_EEG__SOURCE: EnumSpec = EnumSpec { name: "CleanedEeg.Source", values: &[(0, "SOURCE_UNSPECIFIED"), (1, "SOURCE_BLINK"), (2, "SOURCE_EYE_MOVEMENT"), (3, "SOURCE_MUSCLE"), (4, "SOURCE_HEART"), (5, "SOURCE_ELECTRODE"), (6, "SOURCE_CLIPPING")] };
+
+/// `am.v1.EegFeatures`.
+pub static EEG_FEATURES: MessageSpec = MessageSpec { name: "EegFeatures", doc: "Power in the bands of the EEG, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "channels", json_name: "channels", doc: "One per channel of the input.", ty: FieldType::Message(|| &EEG_FEATURES__CHANNEL), card: Card::Repeated },
+    FieldSpec { number: 2, name: "clean_ratio", json_name: "cleanRatio", doc: "Share of the samples used, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.EegFeatures.Channel`.
+pub static EEG_FEATURES__CHANNEL: MessageSpec = MessageSpec { name: "EegFeatures.Channel", doc: "The features of one channel.", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "Electrode of the 10-20 system, such as Fp1.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "delta", json_name: "delta", doc: "0.5 to 4 Hz, µV².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "theta", json_name: "theta", doc: "4 to 8 Hz, µV².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 4, name: "alpha", json_name: "alpha", doc: "8 to 13 Hz, µV².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "beta", json_name: "beta", doc: "13 to 30 Hz, µV².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "gamma", json_name: "gamma", doc: "30 to 45 Hz, µV².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "peak_alpha", json_name: "peakAlpha", doc: "Frequency of the alpha peak, hertz; 0 when there is none.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 8, name: "spectral_entropy", json_name: "spectralEntropy", doc: "Normalised, 0 to 1.", ty: FieldType::Double, card: Card::Implicit },
+] };
+
+/// `am.v1.GeoregionPresence`.
+pub static GEOREGION_PRESENCE: MessageSpec = MessageSpec { name: "GeoregionPresence", doc: "A saved region is entered, left, or the person is in it.", fields: &[
+    FieldSpec { number: 1, name: "georegion_id", json_name: "georegionId", doc: "Id of the saved region.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "georegion_name", json_name: "georegionName", doc: "Its name at that time.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "region_type", json_name: "regionType", doc: "home, work, custom.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "event_type", json_name: "eventType", doc: "What happened.", ty: FieldType::Enum(&GEOREGION_PRESENCE__EVENT), card: Card::Implicit },
+    FieldSpec { number: 5, name: "latitude", json_name: "latitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "longitude", json_name: "longitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "accuracy", json_name: "accuracy", doc: "Radius of 68 % confidence, metres.", ty: FieldType::Float, card: Card::Optional },
+] };
+
+/// `am.v1.GeoregionPresence.Event`.
+pub static GEOREGION_PRESENCE__EVENT: EnumSpec = EnumSpec { name: "GeoregionPresence.Event", values: &[(0, "EVENT_UNSPECIFIED"), (1, "EVENT_ENTER"), (2, "EVENT_EXIT"), (3, "EVENT_PRESENT")] };
+
+/// `am.v1.Visit`.
+pub static VISIT: MessageSpec = MessageSpec { name: "Visit", doc: "A stay at one place, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "latitude", json_name: "latitude", doc: "Of the centre, degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 2, name: "longitude", json_name: "longitude", doc: "Of the centre, degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "radius", json_name: "radius", doc: "That holds 68 % of the positions, metres.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "positions", json_name: "positions", doc: "How many positions went in.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "place_id", json_name: "placeId", doc: "Equal for visits of the same place; empty for a new one.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "ongoing", json_name: "ongoing", doc: "The person is still there.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 7, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.GeocodedAddress`.
+pub static GEOCODED_ADDRESS: MessageSpec = MessageSpec { name: "GeocodedAddress", doc: "The address of a position.", fields: &[
+    FieldSpec { number: 1, name: "latitude", json_name: "latitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 2, name: "longitude", json_name: "longitude", doc: "Degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "accuracy", json_name: "accuracy", doc: "Of the position, metres.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 4, name: "address", json_name: "address", doc: "As written on a letter, in one line.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "street", json_name: "street", doc: "With the house number.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "city", json_name: "city", doc: "City, town or village.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "region", json_name: "region", doc: "State or province.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "postcode", json_name: "postcode", doc: "As written.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "country", json_name: "country", doc: "Name.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 10, name: "country_code", json_name: "countryCode", doc: "ISO 3166-1 alpha-2.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 11, name: "distance", json_name: "distance", doc: "From the position to the address, metres.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 12, name: "source", json_name: "source", doc: "Which gazetteer or service.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.BusinessMatch`.
+pub static BUSINESS_MATCH: MessageSpec = MessageSpec { name: "BusinessMatch", doc: "The business at a position.", fields: &[
+    FieldSpec { number: 1, name: "business_id", json_name: "businessId", doc: "Id at the source.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "name", json_name: "name", doc: "What the sign says.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "category", json_name: "category", doc: "Such as cafe, supermarket.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 5, name: "latitude", json_name: "latitude", doc: "Of the business, degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "longitude", json_name: "longitude", doc: "Of the business, degrees, WGS 84.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "distance", json_name: "distance", doc: "From the position, metres.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 8, name: "visits", json_name: "visits", doc: "Earlier visits of it within 30 days.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 9, name: "source", json_name: "source", doc: "Which directory.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.MotionWindow`.
+pub static MOTION_WINDOW: MessageSpec = MessageSpec { name: "MotionWindow", doc: "Features of one window of acceleration, from recorded_at to ended_at. Gravity is included unless a field says otherwise.", fields: &[
+    FieldSpec { number: 1, name: "count", json_name: "count", doc: "Samples per axis.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "rate", json_name: "rate", doc: "Samples a second, as found in the window.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "coverage", json_name: "coverage", doc: "Share of the window that has samples, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "x", json_name: "x", doc: "Towards the right of the device.", ty: FieldType::Message(|| &MOTION_WINDOW__AXIS), card: Card::Implicit },
+    FieldSpec { number: 5, name: "y", json_name: "y", doc: "Towards the top of the device.", ty: FieldType::Message(|| &MOTION_WINDOW__AXIS), card: Card::Implicit },
+    FieldSpec { number: 6, name: "z", json_name: "z", doc: "Out of the screen.", ty: FieldType::Message(|| &MOTION_WINDOW__AXIS), card: Card::Implicit },
+    FieldSpec { number: 7, name: "magnitude", json_name: "magnitude", doc: "Euclidean norm of the three axes.", ty: FieldType::Message(|| &MOTION_WINDOW__AXIS), card: Card::Implicit },
+    FieldSpec { number: 8, name: "sma", json_name: "sma", doc: "Signal magnitude area without gravity, m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 9, name: "dominant_frequency", json_name: "dominantFrequency", doc: "Of the magnitude, hertz; 0 when it is flat.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 10, name: "dominant_power", json_name: "dominantPower", doc: "Share of the spectrum's power at that frequency, 0 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 11, name: "spectral_entropy", json_name: "spectralEntropy", doc: "Of the magnitude's power spectrum, normalised, 0 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 12, name: "tilt", json_name: "tilt", doc: "Angle between the mean acceleration and z, degrees.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 13, name: "autocorrelation", json_name: "autocorrelation", doc: "Highest of the magnitude at lags of 0.25 to 2 s, -1 to 1.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 14, name: "jerk", json_name: "jerk", doc: "Root mean square change of the magnitude, m/s³.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 15, name: "step_frequency", json_name: "stepFrequency", doc: "Steps a second; 0 when there are none.", ty: FieldType::Double, card: Card::Implicit },
+] };
+
+/// `am.v1.MotionWindow.Axis`.
+pub static MOTION_WINDOW__AXIS: MessageSpec = MessageSpec { name: "MotionWindow.Axis", doc: "Features of one axis.", fields: &[
+    FieldSpec { number: 1, name: "mean", json_name: "mean", doc: "m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 2, name: "std", json_name: "std", doc: "Standard deviation, m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "min", json_name: "min", doc: "m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 4, name: "max", json_name: "max", doc: "m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 5, name: "energy", json_name: "energy", doc: "Mean square around the mean, m²/s⁴.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 6, name: "zero_crossings", json_name: "zeroCrossings", doc: "Crossings of the mean, per second.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 7, name: "iqr", json_name: "iqr", doc: "Interquartile range, m/s².", ty: FieldType::Double, card: Card::Implicit },
+] };
+
+/// `am.v1.SignificantMotion`.
+pub static SIGNIFICANT_MOTION: MessageSpec = MessageSpec { name: "SignificantMotion", doc: "A movement that stands out from what was before.", fields: &[
+    FieldSpec { number: 1, name: "event", json_name: "event", doc: "What happened.", ty: FieldType::Enum(&SIGNIFICANT_MOTION__EVENT), card: Card::Implicit },
+    FieldSpec { number: 2, name: "peak", json_name: "peak", doc: "Highest acceleration without gravity, m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 3, name: "std", json_name: "std", doc: "Standard deviation of the magnitude, m/s².", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 4, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.SignificantMotion.Event`.
+pub static SIGNIFICANT_MOTION__EVENT: EnumSpec = EnumSpec { name: "SignificantMotion.Event", values: &[(0, "EVENT_UNSPECIFIED"), (1, "EVENT_STARTED"), (2, "EVENT_STOPPED"), (3, "EVENT_SHAKE"), (4, "EVENT_FREE_FALL"), (5, "EVENT_IMPACT"), (6, "EVENT_FALL"), (7, "EVENT_ORIENTATION")] };
+
+/// `am.v1.Activity`.
+pub static ACTIVITY: MessageSpec = MessageSpec { name: "Activity", doc: "What a person does, from recorded_at to ended_at.", fields: &[
+    FieldSpec { number: 1, name: "activity", json_name: "activity", doc: "The likeliest class.", ty: FieldType::Enum(&ACTIVITY__CLASS), card: Card::Implicit },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "margin", json_name: "margin", doc: "How much likelier it is than the next class, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "candidates", json_name: "candidates", doc: "Likeliest first.", ty: FieldType::Message(|| &ACTIVITY__CANDIDATE), card: Card::Repeated },
+    FieldSpec { number: 5, name: "windows", json_name: "windows", doc: "How many windows agree.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.Activity.Candidate`.
+pub static ACTIVITY__CANDIDATE: MessageSpec = MessageSpec { name: "Activity.Candidate", doc: "A class with its likelihood.", fields: &[
+    FieldSpec { number: 1, name: "activity", json_name: "activity", doc: "The class.", ty: FieldType::Enum(&ACTIVITY__CLASS), card: Card::Implicit },
+    FieldSpec { number: 2, name: "score", json_name: "score", doc: "0 to 1; all together make 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.Activity.Class`.
+pub static ACTIVITY__CLASS: EnumSpec = EnumSpec { name: "Activity.Class", values: &[(0, "CLASS_UNSPECIFIED"), (1, "CLASS_STILL"), (2, "CLASS_WALKING"), (3, "CLASS_RUNNING"), (4, "CLASS_CYCLING"), (5, "CLASS_DRIVING"), (6, "CLASS_TRANSIT"), (7, "CLASS_VEHICLE"), (8, "CLASS_UNKNOWN")] };
+
+/// `am.v1.Box`.
+pub static BOX: MessageSpec = MessageSpec { name: "Box", doc: "A rectangle in a picture.", fields: &[
+    FieldSpec { number: 1, name: "x", json_name: "x", doc: "Left edge, pixels.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 2, name: "y", json_name: "y", doc: "Upper edge, pixels.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "width", json_name: "width", doc: "Pixels.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "height", json_name: "height", doc: "Pixels.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.Point`.
+pub static POINT: MessageSpec = MessageSpec { name: "Point", doc: "A point in a picture.", fields: &[
+    FieldSpec { number: 1, name: "x", json_name: "x", doc: "Pixels from the left.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 2, name: "y", json_name: "y", doc: "Pixels from the top.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.CameraPreprocessed`.
+pub static CAMERA_PREPROCESSED: MessageSpec = MessageSpec { name: "CameraPreprocessed", doc: "A camera picture made ready for models.", fields: &[
+    FieldSpec { number: 1, name: "width", json_name: "width", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "height", json_name: "height", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "scale", json_name: "scale", doc: "Size compared with the original, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "rotation", json_name: "rotation", doc: "Degrees clockwise that were applied to set it upright.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "sharpness", json_name: "sharpness", doc: "Variance of the Laplacian; low means blurred.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 6, name: "brightness", json_name: "brightness", doc: "Mean luma, 0 to 1.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 7, name: "faces_blurred", json_name: "facesBlurred", doc: "Faces were made unrecognisable.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 8, name: "perceptual_hash", json_name: "perceptualHash", doc: "64-bit DCT hash, 16 hexadecimal digits.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "blob", json_name: "blob", doc: "The picture.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+] };
+
+/// `am.v1.ScreenshotPreprocessed`.
+pub static SCREENSHOT_PREPROCESSED: MessageSpec = MessageSpec { name: "ScreenshotPreprocessed", doc: "A screenshot made ready for reading.", fields: &[
+    FieldSpec { number: 1, name: "width", json_name: "width", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "height", json_name: "height", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "scale", json_name: "scale", doc: "Size compared with the original, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "perceptual_hash", json_name: "perceptualHash", doc: "64-bit DCT hash, 16 hexadecimal digits.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "duplicate_of", json_name: "duplicateOf", doc: "Reading id of an earlier, nearly equal screen; empty when this one is new.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "distance", json_name: "distance", doc: "Bits that differ from that screen's hash.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 7, name: "inverted", json_name: "inverted", doc: "Light text on dark was turned round.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 8, name: "blob", json_name: "blob", doc: "The picture; absent for a duplicate.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+] };
+
+/// `am.v1.ImageCaption`.
+pub static IMAGE_CAPTION: MessageSpec = MessageSpec { name: "ImageCaption", doc: "What a vision language model says of a picture.", fields: &[
+    FieldSpec { number: 1, name: "caption", json_name: "caption", doc: "One or a few sentences.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "tags", json_name: "tags", doc: "Single things it names.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 3, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 4, name: "prompt", json_name: "prompt", doc: "What was asked.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.ObjectsDetected`.
+pub static OBJECTS_DETECTED: MessageSpec = MessageSpec { name: "ObjectsDetected", doc: "The things in a picture.", fields: &[
+    FieldSpec { number: 1, name: "objects", json_name: "objects", doc: "Surest first.", ty: FieldType::Message(|| &OBJECTS_DETECTED__OBJECT), card: Card::Repeated },
+    FieldSpec { number: 2, name: "width", json_name: "width", doc: "Of the picture, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "height", json_name: "height", doc: "Of the picture, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.ObjectsDetected.Object`.
+pub static OBJECTS_DETECTED__OBJECT: MessageSpec = MessageSpec { name: "ObjectsDetected.Object", doc: "One thing.", fields: &[
+    FieldSpec { number: 1, name: "class", json_name: "class", doc: "Name of the class, such as cup.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "bbox", json_name: "bbox", doc: "Where it is.", ty: FieldType::Message(|| &BOX), card: Card::Implicit },
+    FieldSpec { number: 4, name: "perceptual_hash", json_name: "perceptualHash", doc: "16 hexadecimal digits; empty when not computed.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.ObjectsHashed`.
+pub static OBJECTS_HASHED: MessageSpec = MessageSpec { name: "ObjectsHashed", doc: "Hashes by which the same thing is known again.", fields: &[
+    FieldSpec { number: 1, name: "objects", json_name: "objects", doc: "As detected.", ty: FieldType::Message(|| &OBJECTS_HASHED__OBJECT), card: Card::Repeated },
+] };
+
+/// `am.v1.ObjectsHashed.Object`.
+pub static OBJECTS_HASHED__OBJECT: MessageSpec = MessageSpec { name: "ObjectsHashed.Object", doc: "One thing.", fields: &[
+    FieldSpec { number: 1, name: "class", json_name: "class", doc: "Name of the class, such as cup.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "perceptual_hash", json_name: "perceptualHash", doc: "64-bit DCT hash of its box, 16 hexadecimal digits.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "bbox", json_name: "bbox", doc: "Where it is.", ty: FieldType::Message(|| &BOX), card: Card::Implicit },
+    FieldSpec { number: 4, name: "same_as", json_name: "sameAs", doc: "Id given to this thing when first seen; empty for a new one.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.FacesDetected`.
+pub static FACES_DETECTED: MessageSpec = MessageSpec { name: "FacesDetected", doc: "The faces in a picture.", fields: &[
+    FieldSpec { number: 1, name: "faces", json_name: "faces", doc: "Largest first.", ty: FieldType::Message(|| &FACES_DETECTED__FACE), card: Card::Repeated },
+    FieldSpec { number: 2, name: "anonymised", json_name: "anonymised", doc: "No landmarks and no links between faces are kept.", ty: FieldType::Bool, card: Card::Implicit },
+] };
+
+/// `am.v1.FacesDetected.Face`.
+pub static FACES_DETECTED__FACE: MessageSpec = MessageSpec { name: "FacesDetected.Face", doc: "One face.", fields: &[
+    FieldSpec { number: 1, name: "bbox", json_name: "bbox", doc: "Where it is.", ty: FieldType::Message(|| &BOX), card: Card::Implicit },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "landmarks", json_name: "landmarks", doc: "Right eye, left eye, nose, right and left corner of the mouth.", ty: FieldType::Message(|| &POINT), card: Card::Repeated },
+] };
+
+/// `am.v1.PoseDetected`.
+pub static POSE_DETECTED: MessageSpec = MessageSpec { name: "PoseDetected", doc: "How the people in a picture stand.", fields: &[
+    FieldSpec { number: 1, name: "people", json_name: "people", doc: "Largest first.", ty: FieldType::Message(|| &POSE_DETECTED__PERSON), card: Card::Repeated },
+] };
+
+/// `am.v1.PoseDetected.Person`.
+pub static POSE_DETECTED__PERSON: MessageSpec = MessageSpec { name: "PoseDetected.Person", doc: "One person.", fields: &[
+    FieldSpec { number: 1, name: "keypoints", json_name: "keypoints", doc: "In the model's order.", ty: FieldType::Message(|| &POSE_DETECTED__KEYPOINT), card: Card::Repeated },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "posture", json_name: "posture", doc: "standing, sitting, lying; empty when unclear.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.PoseDetected.Keypoint`.
+pub static POSE_DETECTED__KEYPOINT: MessageSpec = MessageSpec { name: "PoseDetected.Keypoint", doc: "One joint.", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "Such as left_knee.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "x", json_name: "x", doc: "Pixels from the left.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "y", json_name: "y", doc: "Pixels from the top.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "z", json_name: "z", doc: "Depth relative to the hips, metres.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 5, name: "visibility", json_name: "visibility", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.GazeDetected`.
+pub static GAZE_DETECTED: MessageSpec = MessageSpec { name: "GazeDetected", doc: "Where the people in a picture look.", fields: &[
+    FieldSpec { number: 1, name: "gazes", json_name: "gazes", doc: "One per face.", ty: FieldType::Message(|| &GAZE_DETECTED__GAZE), card: Card::Repeated },
+] };
+
+/// `am.v1.GazeDetected.Gaze`.
+pub static GAZE_DETECTED__GAZE: MessageSpec = MessageSpec { name: "GazeDetected.Gaze", doc: "One gaze.", fields: &[
+    FieldSpec { number: 1, name: "face", json_name: "face", doc: "Index of the face among those detected.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "yaw", json_name: "yaw", doc: "Degrees; positive to the viewer's right.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "pitch", json_name: "pitch", doc: "Degrees; positive up.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "target", json_name: "target", doc: "Where it meets the picture, if it does.", ty: FieldType::Message(|| &POINT), card: Card::Implicit },
+    FieldSpec { number: 5, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 6, name: "at_camera", json_name: "atCamera", doc: "It meets the lens.", ty: FieldType::Bool, card: Card::Implicit },
+] };
+
+/// `am.v1.OcrText`.
+pub static OCR_TEXT: MessageSpec = MessageSpec { name: "OcrText", doc: "The text in a picture, line by line.", fields: &[
+    FieldSpec { number: 1, name: "lines", json_name: "lines", doc: "In reading order.", ty: FieldType::Message(|| &OCR_TEXT__LINE), card: Card::Repeated },
+    FieldSpec { number: 2, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "width", json_name: "width", doc: "Of the picture, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "height", json_name: "height", doc: "Of the picture, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.OcrText.Line`.
+pub static OCR_TEXT__LINE: MessageSpec = MessageSpec { name: "OcrText.Line", doc: "One line.", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "As read.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "outline", json_name: "outline", doc: "Four corners, clockwise from the upper left.", ty: FieldType::Message(|| &POINT), card: Card::Repeated },
+] };
+
+/// `am.v1.CleanedText`.
+pub static CLEANED_TEXT: MessageSpec = MessageSpec { name: "CleanedText", doc: "The text of a picture, made fit for search.", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "Paragraphs, without menus, repeated and garbled lines.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "language", json_name: "language", doc: "BCP 47 tag; empty when unknown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "lines_kept", json_name: "linesKept", doc: "Lines that went in.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "lines_removed", json_name: "linesRemoved", doc: "Lines that were left out.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "masked", json_name: "masked", doc: "What was made unreadable.", ty: FieldType::Message(|| &CLEANED_TEXT__MASKED), card: Card::Repeated },
+    FieldSpec { number: 6, name: "app", json_name: "app", doc: "The app that showed it.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "window_title", json_name: "windowTitle", doc: "The window that showed it.", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.CleanedText.Masked`.
+pub static CLEANED_TEXT__MASKED: MessageSpec = MessageSpec { name: "CleanedText.Masked", doc: "One class of personal data.", fields: &[
+    FieldSpec { number: 1, name: "what", json_name: "what", doc: "email, phone, card.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "count", json_name: "count", doc: "How often.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.VideoAnalysis`.
+pub static VIDEO_ANALYSIS: MessageSpec = MessageSpec { name: "VideoAnalysis", doc: "Objects and movement in a piece of video.", fields: &[
+    FieldSpec { number: 1, name: "frames", json_name: "frames", doc: "Analysed frames, in order.", ty: FieldType::Message(|| &VIDEO_ANALYSIS__FRAME), card: Card::Repeated },
+    FieldSpec { number: 2, name: "width", json_name: "width", doc: "Of the video, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "height", json_name: "height", doc: "Of the video, pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+] };
+
+/// `am.v1.VideoAnalysis.Frame`.
+pub static VIDEO_ANALYSIS__FRAME: MessageSpec = MessageSpec { name: "VideoAnalysis.Frame", doc: "One frame.", fields: &[
+    FieldSpec { number: 1, name: "offset_ns", json_name: "offsetNs", doc: "Nanoseconds after recorded_at.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 2, name: "objects", json_name: "objects", doc: "The things in it.", ty: FieldType::Message(|| &VIDEO_ANALYSIS__TRACKED), card: Card::Repeated },
+    FieldSpec { number: 3, name: "flow_magnitude", json_name: "flowMagnitude", doc: "Mean optical flow since the frame before, pixels a second.", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 4, name: "flow_direction", json_name: "flowDirection", doc: "Of the mean flow, degrees clockwise from up.", ty: FieldType::Float, card: Card::Optional },
+] };
+
+/// `am.v1.VideoAnalysis.Tracked`.
+pub static VIDEO_ANALYSIS__TRACKED: MessageSpec = MessageSpec { name: "VideoAnalysis.Tracked", doc: "One thing that is followed from frame to frame.", fields: &[
+    FieldSpec { number: 1, name: "track", json_name: "track", doc: "Equal for the same thing in one video.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "class", json_name: "class", doc: "Name of the class, such as person.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 4, name: "bbox", json_name: "bbox", doc: "Where it is.", ty: FieldType::Message(|| &BOX), card: Card::Implicit },
+] };
+
+/// `am.v1.SlamMap`.
+pub static SLAM_MAP: MessageSpec = MessageSpec { name: "SlamMap", doc: "Where the camera is in a map that it builds.", fields: &[
+    FieldSpec { number: 1, name: "map_id", json_name: "mapId", doc: "Equal while one map grows.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "position", json_name: "position", doc: "x, y, z in the map, metres.", ty: FieldType::Double, card: Card::Repeated },
+    FieldSpec { number: 3, name: "orientation", json_name: "orientation", doc: "Unit quaternion w, x, y, z.", ty: FieldType::Double, card: Card::Repeated },
+    FieldSpec { number: 4, name: "keyframes", json_name: "keyframes", doc: "In the map so far.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "points", json_name: "points", doc: "In the map so far.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "tracking", json_name: "tracking", doc: "How well the camera is followed.", ty: FieldType::Enum(&SLAM_MAP__TRACKING), card: Card::Implicit },
+    FieldSpec { number: 7, name: "blob", json_name: "blob", doc: "Snapshot of the map, PLY; absent when unchanged.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+] };
+
+/// `am.v1.SlamMap.Tracking`.
+pub static SLAM_MAP__TRACKING: EnumSpec = EnumSpec { name: "SlamMap.Tracking", values: &[(0, "TRACKING_UNSPECIFIED"), (1, "TRACKING_GOOD"), (2, "TRACKING_LOST"), (3, "TRACKING_RELOCALISED")] };
+
+/// `am.v1.Reconstruction`.
+pub static RECONSTRUCTION: MessageSpec = MessageSpec { name: "Reconstruction", doc: "A scene in three dimensions, from a pair of pictures or more.", fields: &[
+    FieldSpec { number: 1, name: "images", json_name: "images", doc: "How many pictures went in.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "points", json_name: "points", doc: "In the cloud.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "cloud", json_name: "cloud", doc: "Point cloud, PLY.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 4, name: "depth_maps", json_name: "depthMaps", doc: "One per picture, 16-bit PNG, millimetres.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Repeated },
+    FieldSpec { number: 5, name: "confidence", json_name: "confidence", doc: "Mean over the points, 0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 6, name: "metric", json_name: "metric", doc: "Lengths are metres; otherwise only ratios count.", ty: FieldType::Bool, card: Card::Implicit },
+] };
+
+/// `am.v1.InferredContext`.
+pub static INFERRED_CONTEXT: MessageSpec = MessageSpec { name: "InferredContext", doc: "What a model makes of a moment: several sources seen together.", fields: &[
+    FieldSpec { number: 1, name: "summary", json_name: "summary", doc: "One or a few sentences.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "activity", json_name: "activity", doc: "What the person does, in a few words.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "place", json_name: "place", doc: "Where, in a few words.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "people", json_name: "people", doc: "Who else, as far as the sources name them.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 5, name: "tags", json_name: "tags", doc: "Single words to find it by.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 6, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
+] };
+
+/// `am.v1.Email`.
+pub static EMAIL: MessageSpec = MessageSpec { name: "Email", doc: "", fields: &[
+    FieldSpec { number: 1, name: "message_id", json_name: "messageId", doc: "RFC 5322 Message-ID, without angle brackets.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "thread_id", json_name: "threadId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "to", json_name: "to", doc: "", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 5, name: "cc", json_name: "cc", doc: "", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 6, name: "subject", json_name: "subject", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "attachments", json_name: "attachments", doc: "", ty: FieldType::Message(|| &EMAIL__ATTACHMENT), card: Card::Repeated },
+] };
+
+/// `am.v1.Email.Attachment`.
+pub static EMAIL__ATTACHMENT: MessageSpec = MessageSpec { name: "Email.Attachment", doc: "", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+] };
+
+/// `am.v1.CalendarEvent`.
+pub static CALENDAR_EVENT: MessageSpec = MessageSpec { name: "CalendarEvent", doc: "", fields: &[
+    FieldSpec { number: 1, name: "uid", json_name: "uid", doc: "RFC 5545 UID.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "recurrence", json_name: "recurrence", doc: "RFC 5545 RRULE, RDATE and EXDATE lines.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 3, name: "start", json_name: "start", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "end", json_name: "end", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 5, name: "zone", json_name: "zone", doc: "IANA zone; empty for a floating time.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "all_day", json_name: "allDay", doc: "", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 7, name: "summary", json_name: "summary", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "location", json_name: "location", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 10, name: "attendees", json_name: "attendees", doc: "", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 11, name: "organizer", json_name: "organizer", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 12, name: "revision", json_name: "revision", doc: "RFC 5545 SEQUENCE.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 13, name: "cancelled", json_name: "cancelled", doc: "", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 14, name: "recurrence_id", json_name: "recurrenceId", doc: "Which occurrence of a recurring event this replaces.", ty: FieldType::Timestamp, card: Card::Implicit },
+] };
+
+/// `am.v1.SocialPost`.
+pub static SOCIAL_POST: MessageSpec = MessageSpec { name: "SocialPost", doc: "", fields: &[
+    FieldSpec { number: 1, name: "network", json_name: "network", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "post_id", json_name: "postId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "author", json_name: "author", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+] };
+
+/// `am.v1.Note`.
+pub static NOTE: MessageSpec = MessageSpec { name: "Note", doc: "", fields: &[
+    FieldSpec { number: 1, name: "note_id", json_name: "noteId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "tags", json_name: "tags", doc: "", ty: FieldType::String, card: Card::Repeated },
+] };
+
+/// `am.v1.Questionnaire`.
+pub static QUESTIONNAIRE: MessageSpec = MessageSpec { name: "Questionnaire", doc: "Answers to a form.", fields: &[
+    FieldSpec { number: 1, name: "form_id", json_name: "formId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "form_version", json_name: "formVersion", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "answers", json_name: "answers", doc: "", ty: FieldType::Message(|| &QUESTIONNAIRE__ANSWER), card: Card::Repeated },
+] };
+
+/// `am.v1.Questionnaire.Answer`.
+pub static QUESTIONNAIRE__ANSWER: MessageSpec = MessageSpec { name: "Questionnaire.Answer", doc: "", fields: &[
+    FieldSpec { number: 1, name: "question_id", json_name: "questionId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "question", json_name: "question", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "number", json_name: "number", doc: "", ty: FieldType::Double, card: Card::OneOf("answer") },
+    FieldSpec { number: 4, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::OneOf("answer") },
+    FieldSpec { number: 5, name: "flag", json_name: "flag", doc: "", ty: FieldType::Bool, card: Card::OneOf("answer") },
+] };
+
+/// `am.v1.UrlTask`.
+pub static URL_TASK: MessageSpec = MessageSpec { name: "UrlTask", doc: "An address that a person asked to keep.", fields: &[
+    FieldSpec { number: 1, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "why", json_name: "why", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
+] };
+
 /// `am.v1.Reading`.
 pub static READING: MessageSpec = MessageSpec { name: "Reading", doc: "One thing that a device, an account or a processor recorded.", fields: &[
     FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "", ty: FieldType::String, card: Card::Implicit },
@@ -390,6 +1177,58 @@ pub static READING: MessageSpec = MessageSpec { name: "Reading", doc: "One thing
     FieldSpec { number: 43, name: "video_chunk", json_name: "videoChunk", doc: "", ty: FieldType::Message(|| &VIDEO_CHUNK), card: Card::OneOf("data") },
     FieldSpec { number: 44, name: "air_quality", json_name: "airQuality", doc: "", ty: FieldType::Message(|| &AIR_QUALITY), card: Card::OneOf("data") },
     FieldSpec { number: 45, name: "custom", json_name: "custom", doc: "", ty: FieldType::Message(|| &CUSTOM), card: Card::OneOf("data") },
+    FieldSpec { number: 100, name: "speech_audio", json_name: "speechAudio", doc: "", ty: FieldType::Message(|| &SPEECH_AUDIO), card: Card::OneOf("data") },
+    FieldSpec { number: 101, name: "transcript", json_name: "transcript", doc: "", ty: FieldType::Message(|| &TRANSCRIPT), card: Card::OneOf("data") },
+    FieldSpec { number: 102, name: "audio_environment", json_name: "audioEnvironment", doc: "", ty: FieldType::Message(|| &AUDIO_ENVIRONMENT), card: Card::OneOf("data") },
+    FieldSpec { number: 103, name: "camera_preprocessed", json_name: "cameraPreprocessed", doc: "", ty: FieldType::Message(|| &CAMERA_PREPROCESSED), card: Card::OneOf("data") },
+    FieldSpec { number: 104, name: "screenshot_preprocessed", json_name: "screenshotPreprocessed", doc: "", ty: FieldType::Message(|| &SCREENSHOT_PREPROCESSED), card: Card::OneOf("data") },
+    FieldSpec { number: 105, name: "image_caption", json_name: "imageCaption", doc: "", ty: FieldType::Message(|| &IMAGE_CAPTION), card: Card::OneOf("data") },
+    FieldSpec { number: 106, name: "objects_detected", json_name: "objectsDetected", doc: "", ty: FieldType::Message(|| &OBJECTS_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 107, name: "objects_hashed", json_name: "objectsHashed", doc: "", ty: FieldType::Message(|| &OBJECTS_HASHED), card: Card::OneOf("data") },
+    FieldSpec { number: 108, name: "faces_detected", json_name: "facesDetected", doc: "", ty: FieldType::Message(|| &FACES_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 109, name: "pose_detected", json_name: "poseDetected", doc: "", ty: FieldType::Message(|| &POSE_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 110, name: "gaze_detected", json_name: "gazeDetected", doc: "", ty: FieldType::Message(|| &GAZE_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 111, name: "ocr_text", json_name: "ocrText", doc: "", ty: FieldType::Message(|| &OCR_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 112, name: "cleaned_text", json_name: "cleanedText", doc: "", ty: FieldType::Message(|| &CLEANED_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 113, name: "video_analysis", json_name: "videoAnalysis", doc: "", ty: FieldType::Message(|| &VIDEO_ANALYSIS), card: Card::OneOf("data") },
+    FieldSpec { number: 114, name: "slam_map", json_name: "slamMap", doc: "", ty: FieldType::Message(|| &SLAM_MAP), card: Card::OneOf("data") },
+    FieldSpec { number: 115, name: "reconstruction", json_name: "reconstruction", doc: "", ty: FieldType::Message(|| &RECONSTRUCTION), card: Card::OneOf("data") },
+    FieldSpec { number: 116, name: "inferred_context", json_name: "inferredContext", doc: "", ty: FieldType::Message(|| &INFERRED_CONTEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 120, name: "georegion_presence", json_name: "georegionPresence", doc: "", ty: FieldType::Message(|| &GEOREGION_PRESENCE), card: Card::OneOf("data") },
+    FieldSpec { number: 121, name: "visit", json_name: "visit", doc: "", ty: FieldType::Message(|| &VISIT), card: Card::OneOf("data") },
+    FieldSpec { number: 122, name: "geocoded_address", json_name: "geocodedAddress", doc: "", ty: FieldType::Message(|| &GEOCODED_ADDRESS), card: Card::OneOf("data") },
+    FieldSpec { number: 123, name: "business_match", json_name: "businessMatch", doc: "", ty: FieldType::Message(|| &BUSINESS_MATCH), card: Card::OneOf("data") },
+    FieldSpec { number: 130, name: "motion_window", json_name: "motionWindow", doc: "", ty: FieldType::Message(|| &MOTION_WINDOW), card: Card::OneOf("data") },
+    FieldSpec { number: 131, name: "significant_motion", json_name: "significantMotion", doc: "", ty: FieldType::Message(|| &SIGNIFICANT_MOTION), card: Card::OneOf("data") },
+    FieldSpec { number: 132, name: "activity", json_name: "activity", doc: "", ty: FieldType::Message(|| &ACTIVITY), card: Card::OneOf("data") },
+    FieldSpec { number: 140, name: "hrv", json_name: "hrv", doc: "", ty: FieldType::Message(|| &HRV), card: Card::OneOf("data") },
+    FieldSpec { number: 141, name: "sleep_staged", json_name: "sleepStaged", doc: "", ty: FieldType::Message(|| &SLEEP_STAGED), card: Card::OneOf("data") },
+    FieldSpec { number: 142, name: "cleaned_eeg", json_name: "cleanedEeg", doc: "", ty: FieldType::Message(|| &CLEANED_EEG), card: Card::OneOf("data") },
+    FieldSpec { number: 143, name: "eeg_features", json_name: "eegFeatures", doc: "", ty: FieldType::Message(|| &EEG_FEATURES), card: Card::OneOf("data") },
+    FieldSpec { number: 150, name: "parsed_email", json_name: "parsedEmail", doc: "", ty: FieldType::Message(|| &PARSED_EMAIL), card: Card::OneOf("data") },
+    FieldSpec { number: 151, name: "email_embedded", json_name: "emailEmbedded", doc: "", ty: FieldType::Message(|| &EMAIL_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 152, name: "calendar_enriched", json_name: "calendarEnriched", doc: "", ty: FieldType::Message(|| &CALENDAR_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 153, name: "calendar_embedded", json_name: "calendarEmbedded", doc: "", ty: FieldType::Message(|| &CALENDAR_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 154, name: "story_content", json_name: "storyContent", doc: "", ty: FieldType::Message(|| &STORY_CONTENT), card: Card::OneOf("data") },
+    FieldSpec { number: 155, name: "story_embedded", json_name: "storyEmbedded", doc: "", ty: FieldType::Message(|| &STORY_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 156, name: "archived_post", json_name: "archivedPost", doc: "", ty: FieldType::Message(|| &ARCHIVED_POST), card: Card::OneOf("data") },
+    FieldSpec { number: 157, name: "pdf_text", json_name: "pdfText", doc: "", ty: FieldType::Message(|| &PDF_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 158, name: "text_embedding", json_name: "textEmbedding", doc: "", ty: FieldType::Message(|| &TEXT_EMBEDDING), card: Card::OneOf("data") },
+    FieldSpec { number: 160, name: "power_enriched", json_name: "powerEnriched", doc: "", ty: FieldType::Message(|| &POWER_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 161, name: "power_pattern", json_name: "powerPattern", doc: "", ty: FieldType::Message(|| &POWER_PATTERN), card: Card::OneOf("data") },
+    FieldSpec { number: 162, name: "wifi_enriched", json_name: "wifiEnriched", doc: "", ty: FieldType::Message(|| &WIFI_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 163, name: "network_place", json_name: "networkPlace", doc: "", ty: FieldType::Message(|| &NETWORK_PLACE), card: Card::OneOf("data") },
+    FieldSpec { number: 164, name: "app_session", json_name: "appSession", doc: "", ty: FieldType::Message(|| &APP_SESSION), card: Card::OneOf("data") },
+    FieldSpec { number: 165, name: "usage_anomaly", json_name: "usageAnomaly", doc: "", ty: FieldType::Message(|| &USAGE_ANOMALY), card: Card::OneOf("data") },
+    FieldSpec { number: 170, name: "correlation", json_name: "correlation", doc: "", ty: FieldType::Message(|| &CORRELATION), card: Card::OneOf("data") },
+    FieldSpec { number: 171, name: "pattern", json_name: "pattern", doc: "", ty: FieldType::Message(|| &PATTERN), card: Card::OneOf("data") },
+    FieldSpec { number: 172, name: "prediction", json_name: "prediction", doc: "", ty: FieldType::Message(|| &PREDICTION), card: Card::OneOf("data") },
+    FieldSpec { number: 173, name: "alert", json_name: "alert", doc: "", ty: FieldType::Message(|| &ALERT), card: Card::OneOf("data") },
+    FieldSpec { number: 174, name: "memory", json_name: "memory", doc: "", ty: FieldType::Message(|| &MEMORY), card: Card::OneOf("data") },
+    FieldSpec { number: 175, name: "nudge_proposed", json_name: "nudgeProposed", doc: "", ty: FieldType::Message(|| &NUDGE_PROPOSED), card: Card::OneOf("data") },
+    FieldSpec { number: 176, name: "nudge_sent", json_name: "nudgeSent", doc: "", ty: FieldType::Message(|| &NUDGE_SENT), card: Card::OneOf("data") },
+    FieldSpec { number: 177, name: "nudge_reaction", json_name: "nudgeReaction", doc: "", ty: FieldType::Message(|| &NUDGE_REACTION), card: Card::OneOf("data") },
+    FieldSpec { number: 178, name: "processing_error", json_name: "processingError", doc: "", ty: FieldType::Message(|| &PROCESSING_ERROR), card: Card::OneOf("data") },
 ] };
 
 /// `am.v1.Lineage`.
@@ -510,7 +1349,7 @@ pub static ORIGIN: EnumSpec = EnumSpec { name: "Origin", values: &[(0, "ORIGIN_U
 pub static OUTCOME: EnumSpec = EnumSpec { name: "Outcome", values: &[(0, "OUTCOME_UNSPECIFIED"), (1, "OUTCOME_STORED"), (2, "OUTCOME_DUPLICATE"), (3, "OUTCOME_DISCARDED"), (4, "OUTCOME_REJECTED"), (5, "OUTCOME_RETRY")] };
 
 /// Every message of `am.v1`, sorted by name.
-pub static MESSAGES: &[&MessageSpec] = &[&ACCELEROMETER, &AIR_QUALITY, &APP_EVENT, &AUDIO_CHUNK, &BATCH_REQUEST, &BATCH_RESPONSE, &BLOB_REF, &BLUETOOTH_SCAN, &BLUETOOTH_SCAN__DEVICE, &CALENDAR_EVENT, &CAPTURE_STATE, &CHANNEL, &CLIPBOARD, &CUSTOM, &DATA_RESPONSE, &DECLARED_KIND, &DEVICE_INFO, &EMAIL, &EMAIL__ATTACHMENT, &GPS, &HEALTH_REQUEST, &HEALTH_RESPONSE, &HEART_RATE, &IMAGE, &INPUT_ACTIVITY, &ITEM_ERROR, &LINEAGE, &LINEAGE_INPUT, &LINEAGE_LOOKUP, &NOTE, &NOTIFICATION, &POWER, &QUANTITY, &QUESTIONNAIRE, &QUESTIONNAIRE__ANSWER, &READING, &REGISTRATION_RESPONSE, &RR_INTERVALS, &SAMPLE_BLOCK, &SCREEN_EVENT, &SLEEP_STAGES, &SLEEP_STAGES__SEGMENT, &SOCIAL_POST, &STEPS, &SYSTEM_USAGE, &SYSTEM_USAGE__APP_USAGE, &URL_TASK, &VIDEO_CHUNK, &VIDEO_FRAME, &WEB_VISIT, &WIFI, ];
+pub static MESSAGES: &[&MessageSpec] = &[&ACCELEROMETER, &ACTIVITY, &ACTIVITY__CANDIDATE, &AIR_QUALITY, &ALERT, &APP_EVENT, &APP_SESSION, &ARCHIVED_POST, &AUDIO_CHUNK, &AUDIO_ENVIRONMENT, &AUDIO_ENVIRONMENT__CLASS, &BATCH_REQUEST, &BATCH_RESPONSE, &BLOB_REF, &BLUETOOTH_SCAN, &BLUETOOTH_SCAN__DEVICE, &BOX, &BUSINESS_MATCH, &CALENDAR_EMBEDDED, &CALENDAR_ENRICHED, &CALENDAR_EVENT, &CAMERA_PREPROCESSED, &CAPTURE_STATE, &CHANNEL, &CLEANED_EEG, &CLEANED_EEG__ARTIFACT, &CLEANED_TEXT, &CLEANED_TEXT__MASKED, &CLIPBOARD, &CORRELATION, &CUSTOM, &DATA_RESPONSE, &DECLARED_KIND, &DEVICE_INFO, &EEG_FEATURES, &EEG_FEATURES__CHANNEL, &EMAIL, &EMAIL__ATTACHMENT, &EMAIL_EMBEDDED, &FACES_DETECTED, &FACES_DETECTED__FACE, &GAZE_DETECTED, &GAZE_DETECTED__GAZE, &GEOCODED_ADDRESS, &GEOREGION_PRESENCE, &GPS, &HEALTH_REQUEST, &HEALTH_RESPONSE, &HEART_RATE, &HRV, &IMAGE, &IMAGE_CAPTION, &INFERRED_CONTEXT, &INPUT_ACTIVITY, &ITEM_ERROR, &LINEAGE, &LINEAGE_INPUT, &LINEAGE_LOOKUP, &MEMORY, &MOTION_WINDOW, &MOTION_WINDOW__AXIS, &NETWORK_PLACE, &NOTE, &NOTIFICATION, &NUDGE_PROPOSED, &NUDGE_REACTION, &NUDGE_SENT, &OBJECTS_DETECTED, &OBJECTS_DETECTED__OBJECT, &OBJECTS_HASHED, &OBJECTS_HASHED__OBJECT, &OCR_TEXT, &OCR_TEXT__LINE, &PARSED_EMAIL, &PATTERN, &PDF_TEXT, &POINT, &POSE_DETECTED, &POSE_DETECTED__KEYPOINT, &POSE_DETECTED__PERSON, &POWER, &POWER_ENRICHED, &POWER_PATTERN, &PREDICTION, &PREDICTION__FEATURE, &PROCESSING_ERROR, &QUANTITY, &QUESTIONNAIRE, &QUESTIONNAIRE__ANSWER, &READING, &RECONSTRUCTION, &REGISTRATION_RESPONSE, &RR_INTERVALS, &SAMPLE_BLOCK, &SCREEN_EVENT, &SCREENSHOT_PREPROCESSED, &SIGNIFICANT_MOTION, &SLAM_MAP, &SLEEP_STAGED, &SLEEP_STAGED__SEGMENT, &SLEEP_STAGES, &SLEEP_STAGES__SEGMENT, &SOCIAL_POST, &SPEECH_AUDIO, &SPEECH_AUDIO__SEGMENT, &STEPS, &STORY_CONTENT, &STORY_CONTENT__COMMENT, &STORY_EMBEDDED, &SYSTEM_USAGE, &SYSTEM_USAGE__APP_USAGE, &TEXT_EMBEDDING, &TEXT_VECTOR, &TRANSCRIPT, &TRANSCRIPT__WORD, &URL_TASK, &USAGE_ANOMALY, &VIDEO_ANALYSIS, &VIDEO_ANALYSIS__FRAME, &VIDEO_ANALYSIS__TRACKED, &VIDEO_CHUNK, &VIDEO_FRAME, &VISIT, &WEB_VISIT, &WIFI, &WIFI_ENRICHED, ];
 
 impl crate::Payload for crate::v1::HeartRate {
     const FIELD: u32 = 10;
@@ -636,5 +1475,213 @@ impl crate::Payload for crate::v1::Custom {
     const FIELD: u32 = 45;
 }
 
+impl crate::Payload for crate::v1::SpeechAudio {
+    const FIELD: u32 = 100;
+}
+
+impl crate::Payload for crate::v1::Transcript {
+    const FIELD: u32 = 101;
+}
+
+impl crate::Payload for crate::v1::AudioEnvironment {
+    const FIELD: u32 = 102;
+}
+
+impl crate::Payload for crate::v1::CameraPreprocessed {
+    const FIELD: u32 = 103;
+}
+
+impl crate::Payload for crate::v1::ScreenshotPreprocessed {
+    const FIELD: u32 = 104;
+}
+
+impl crate::Payload for crate::v1::ImageCaption {
+    const FIELD: u32 = 105;
+}
+
+impl crate::Payload for crate::v1::ObjectsDetected {
+    const FIELD: u32 = 106;
+}
+
+impl crate::Payload for crate::v1::ObjectsHashed {
+    const FIELD: u32 = 107;
+}
+
+impl crate::Payload for crate::v1::FacesDetected {
+    const FIELD: u32 = 108;
+}
+
+impl crate::Payload for crate::v1::PoseDetected {
+    const FIELD: u32 = 109;
+}
+
+impl crate::Payload for crate::v1::GazeDetected {
+    const FIELD: u32 = 110;
+}
+
+impl crate::Payload for crate::v1::OcrText {
+    const FIELD: u32 = 111;
+}
+
+impl crate::Payload for crate::v1::CleanedText {
+    const FIELD: u32 = 112;
+}
+
+impl crate::Payload for crate::v1::VideoAnalysis {
+    const FIELD: u32 = 113;
+}
+
+impl crate::Payload for crate::v1::SlamMap {
+    const FIELD: u32 = 114;
+}
+
+impl crate::Payload for crate::v1::Reconstruction {
+    const FIELD: u32 = 115;
+}
+
+impl crate::Payload for crate::v1::InferredContext {
+    const FIELD: u32 = 116;
+}
+
+impl crate::Payload for crate::v1::GeoregionPresence {
+    const FIELD: u32 = 120;
+}
+
+impl crate::Payload for crate::v1::Visit {
+    const FIELD: u32 = 121;
+}
+
+impl crate::Payload for crate::v1::GeocodedAddress {
+    const FIELD: u32 = 122;
+}
+
+impl crate::Payload for crate::v1::BusinessMatch {
+    const FIELD: u32 = 123;
+}
+
+impl crate::Payload for crate::v1::MotionWindow {
+    const FIELD: u32 = 130;
+}
+
+impl crate::Payload for crate::v1::SignificantMotion {
+    const FIELD: u32 = 131;
+}
+
+impl crate::Payload for crate::v1::Activity {
+    const FIELD: u32 = 132;
+}
+
+impl crate::Payload for crate::v1::Hrv {
+    const FIELD: u32 = 140;
+}
+
+impl crate::Payload for crate::v1::SleepStaged {
+    const FIELD: u32 = 141;
+}
+
+impl crate::Payload for crate::v1::CleanedEeg {
+    const FIELD: u32 = 142;
+}
+
+impl crate::Payload for crate::v1::EegFeatures {
+    const FIELD: u32 = 143;
+}
+
+impl crate::Payload for crate::v1::ParsedEmail {
+    const FIELD: u32 = 150;
+}
+
+impl crate::Payload for crate::v1::EmailEmbedded {
+    const FIELD: u32 = 151;
+}
+
+impl crate::Payload for crate::v1::CalendarEnriched {
+    const FIELD: u32 = 152;
+}
+
+impl crate::Payload for crate::v1::CalendarEmbedded {
+    const FIELD: u32 = 153;
+}
+
+impl crate::Payload for crate::v1::StoryContent {
+    const FIELD: u32 = 154;
+}
+
+impl crate::Payload for crate::v1::StoryEmbedded {
+    const FIELD: u32 = 155;
+}
+
+impl crate::Payload for crate::v1::ArchivedPost {
+    const FIELD: u32 = 156;
+}
+
+impl crate::Payload for crate::v1::PdfText {
+    const FIELD: u32 = 157;
+}
+
+impl crate::Payload for crate::v1::TextEmbedding {
+    const FIELD: u32 = 158;
+}
+
+impl crate::Payload for crate::v1::PowerEnriched {
+    const FIELD: u32 = 160;
+}
+
+impl crate::Payload for crate::v1::PowerPattern {
+    const FIELD: u32 = 161;
+}
+
+impl crate::Payload for crate::v1::WifiEnriched {
+    const FIELD: u32 = 162;
+}
+
+impl crate::Payload for crate::v1::NetworkPlace {
+    const FIELD: u32 = 163;
+}
+
+impl crate::Payload for crate::v1::AppSession {
+    const FIELD: u32 = 164;
+}
+
+impl crate::Payload for crate::v1::UsageAnomaly {
+    const FIELD: u32 = 165;
+}
+
+impl crate::Payload for crate::v1::Correlation {
+    const FIELD: u32 = 170;
+}
+
+impl crate::Payload for crate::v1::Pattern {
+    const FIELD: u32 = 171;
+}
+
+impl crate::Payload for crate::v1::Prediction {
+    const FIELD: u32 = 172;
+}
+
+impl crate::Payload for crate::v1::Alert {
+    const FIELD: u32 = 173;
+}
+
+impl crate::Payload for crate::v1::Memory {
+    const FIELD: u32 = 174;
+}
+
+impl crate::Payload for crate::v1::NudgeProposed {
+    const FIELD: u32 = 175;
+}
+
+impl crate::Payload for crate::v1::NudgeSent {
+    const FIELD: u32 = 176;
+}
+
+impl crate::Payload for crate::v1::NudgeReaction {
+    const FIELD: u32 = 177;
+}
+
+impl crate::Payload for crate::v1::ProcessingError {
+    const FIELD: u32 = 178;
+}
+
 /// The payload fields of the envelope: number, name and message, sorted by number.
-pub static PAYLOADS: &[(u32, &str, &MessageSpec)] = &[(10, "heart_rate", &HEART_RATE), (11, "gps", &GPS), (12, "accelerometer", &ACCELEROMETER), (13, "audio", &AUDIO_CHUNK), (14, "image", &IMAGE), (20, "sample_block", &SAMPLE_BLOCK), (21, "quantity", &QUANTITY), (22, "rr_intervals", &RR_INTERVALS), (23, "steps", &STEPS), (24, "sleep_stages", &SLEEP_STAGES), (25, "power", &POWER), (26, "system_usage", &SYSTEM_USAGE), (27, "wifi", &WIFI), (28, "bluetooth_scan", &BLUETOOTH_SCAN), (29, "capture_state", &CAPTURE_STATE), (30, "app_event", &APP_EVENT), (31, "screen_event", &SCREEN_EVENT), (32, "notification", &NOTIFICATION), (33, "clipboard", &CLIPBOARD), (34, "web_visit", &WEB_VISIT), (35, "input_activity", &INPUT_ACTIVITY), (36, "email", &EMAIL), (37, "calendar_event", &CALENDAR_EVENT), (38, "social_post", &SOCIAL_POST), (39, "note", &NOTE), (40, "questionnaire", &QUESTIONNAIRE), (41, "url_task", &URL_TASK), (42, "video_frame", &VIDEO_FRAME), (43, "video_chunk", &VIDEO_CHUNK), (44, "air_quality", &AIR_QUALITY), (45, "custom", &CUSTOM), ];
+pub static PAYLOADS: &[(u32, &str, &MessageSpec)] = &[(10, "heart_rate", &HEART_RATE), (11, "gps", &GPS), (12, "accelerometer", &ACCELEROMETER), (13, "audio", &AUDIO_CHUNK), (14, "image", &IMAGE), (20, "sample_block", &SAMPLE_BLOCK), (21, "quantity", &QUANTITY), (22, "rr_intervals", &RR_INTERVALS), (23, "steps", &STEPS), (24, "sleep_stages", &SLEEP_STAGES), (25, "power", &POWER), (26, "system_usage", &SYSTEM_USAGE), (27, "wifi", &WIFI), (28, "bluetooth_scan", &BLUETOOTH_SCAN), (29, "capture_state", &CAPTURE_STATE), (30, "app_event", &APP_EVENT), (31, "screen_event", &SCREEN_EVENT), (32, "notification", &NOTIFICATION), (33, "clipboard", &CLIPBOARD), (34, "web_visit", &WEB_VISIT), (35, "input_activity", &INPUT_ACTIVITY), (36, "email", &EMAIL), (37, "calendar_event", &CALENDAR_EVENT), (38, "social_post", &SOCIAL_POST), (39, "note", &NOTE), (40, "questionnaire", &QUESTIONNAIRE), (41, "url_task", &URL_TASK), (42, "video_frame", &VIDEO_FRAME), (43, "video_chunk", &VIDEO_CHUNK), (44, "air_quality", &AIR_QUALITY), (45, "custom", &CUSTOM), (100, "speech_audio", &SPEECH_AUDIO), (101, "transcript", &TRANSCRIPT), (102, "audio_environment", &AUDIO_ENVIRONMENT), (103, "camera_preprocessed", &CAMERA_PREPROCESSED), (104, "screenshot_preprocessed", &SCREENSHOT_PREPROCESSED), (105, "image_caption", &IMAGE_CAPTION), (106, "objects_detected", &OBJECTS_DETECTED), (107, "objects_hashed", &OBJECTS_HASHED), (108, "faces_detected", &FACES_DETECTED), (109, "pose_detected", &POSE_DETECTED), (110, "gaze_detected", &GAZE_DETECTED), (111, "ocr_text", &OCR_TEXT), (112, "cleaned_text", &CLEANED_TEXT), (113, "video_analysis", &VIDEO_ANALYSIS), (114, "slam_map", &SLAM_MAP), (115, "reconstruction", &RECONSTRUCTION), (116, "inferred_context", &INFERRED_CONTEXT), (120, "georegion_presence", &GEOREGION_PRESENCE), (121, "visit", &VISIT), (122, "geocoded_address", &GEOCODED_ADDRESS), (123, "business_match", &BUSINESS_MATCH), (130, "motion_window", &MOTION_WINDOW), (131, "significant_motion", &SIGNIFICANT_MOTION), (132, "activity", &ACTIVITY), (140, "hrv", &HRV), (141, "sleep_staged", &SLEEP_STAGED), (142, "cleaned_eeg", &CLEANED_EEG), (143, "eeg_features", &EEG_FEATURES), (150, "parsed_email", &PARSED_EMAIL), (151, "email_embedded", &EMAIL_EMBEDDED), (152, "calendar_enriched", &CALENDAR_ENRICHED), (153, "calendar_embedded", &CALENDAR_EMBEDDED), (154, "story_content", &STORY_CONTENT), (155, "story_embedded", &STORY_EMBEDDED), (156, "archived_post", &ARCHIVED_POST), (157, "pdf_text", &PDF_TEXT), (158, "text_embedding", &TEXT_EMBEDDING), (160, "power_enriched", &POWER_ENRICHED), (161, "power_pattern", &POWER_PATTERN), (162, "wifi_enriched", &WIFI_ENRICHED), (163, "network_place", &NETWORK_PLACE), (164, "app_session", &APP_SESSION), (165, "usage_anomaly", &USAGE_ANOMALY), (170, "correlation", &CORRELATION), (171, "pattern", &PATTERN), (172, "prediction", &PREDICTION), (173, "alert", &ALERT), (174, "memory", &MEMORY), (175, "nudge_proposed", &NUDGE_PROPOSED), (176, "nudge_sent", &NUDGE_SENT), (177, "nudge_reaction", &NUDGE_REACTION), (178, "processing_error", &PROCESSING_ERROR), ];
