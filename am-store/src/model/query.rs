@@ -311,7 +311,7 @@ impl FeedQuery {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TextQuery {
-    /// Words; `"..."` for a phrase, `-word` to exclude, all words should occur, more matches rank higher.
+    /// Words, of which one must occur and more rank higher; `"..."` for a phrase that must occur, `-word` to exclude.
     pub text: String,
     /// In which kinds; all when empty.
     pub kinds: Vec<Kind>,
@@ -343,7 +343,7 @@ pub struct TextHit {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TextHits {
-    /// Best first; equal scores by key.
+    /// Best first; equal scores in the order of scans.
     pub hits: Vec<TextHit>,
     /// Which ways of searching ran, such as `text`.
     pub legs: Vec<&'static str>,

@@ -39,7 +39,7 @@ pub trait Flows: Send + Sync {
     ///
     /// # Errors
     /// `STALE_COMMIT` when someone else committed or reset the flow since it was loaded. `MISSING_LINEAGE` when a derived reading
-    /// has none.
+    /// has none. `BAD_QUERY` when the cursor is beyond the head of the feed.
     async fn commit(&self, commit: FlowCommit) -> Result<FlowCommitted>;
 
     /// Forgets the state and goes back to the place after `cursor`, under a version: what follows re-derives.

@@ -15,7 +15,8 @@ pub trait Derivations: Send + Sync {
     /// What a derived reading was made from; `None` for a raw or unknown one.
     async fn inputs(&self, ctx: &Ctx, name: &ReadingRef) -> Result<Option<LineageInputs>>;
 
-    /// What was made directly from a reading, all generations, by time; at most `limit`.
+    /// What was made directly from a reading, named alone or within a span, all generations, in the order of scans; at most
+    /// `limit`, 1 to 10,000.
     async fn outputs(&self, ctx: &Ctx, name: &ReadingRef, limit: usize) -> Result<Vec<Stored>>;
 
     /// All generations of a slot, oldest first.

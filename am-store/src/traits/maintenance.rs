@@ -5,7 +5,8 @@ use async_trait::async_trait;
 
 use crate::model::Seq;
 
-/// The balance of custody (P02): `received = stored + duplicate + discarded + dead_lettered`, always.
+/// The balance of custody (P02): `received = stored + duplicate + discarded + dead_lettered`, always. Over what came through
+/// [`super::Readings::put`]; what flows derive or park is not received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names are the promise's own")]
 pub struct Counts {
