@@ -1,1 +1,7 @@
-//! Placeholder text replaced by the crate's own documentation.
+//! Sources, processors and sinks with receipts, credits and flow files.
+
+mod clock;
+mod dead_letter;
+
+pub use clock::TokioClock;
+pub use dead_letter::DeadLetter;
