@@ -77,15 +77,15 @@ fn features() -> Outcome {
     for (name, features) in all {
         for feature in std::iter::once("").chain(features.iter().map(String::as_str)) {
             let alone = ["check", "--quiet", "--lib", "--no-default-features", "--package", name.as_str(), "--features", feature];
-            if let Err(why) = exec::run(&mut exec::cargo(alone)) {
-                failed.push(format!("{name} with {}: {why}", if feature.is_empty() { "no feature" } else { feature }));
+            if exec::run(&mut exec::cargo(alone)).is_err() {
+                failed.push(format!("{name} with {}", if feature.is_empty() { "no feature" } else { feature }));
             }
             if exec::stopping() {
                 return Outcome::Failed("stopped".into());
             }
         }
     }
-    if failed.is_empty() { Outcome::Passed } else { Outcome::Failed(failed.join("; ")) }
+    if failed.is_empty() { Outcome::Passed } else { Outcome::Failed(failed.join(", ")) }
 }
 
 /// Every library of the workspace that has features, with their names.
