@@ -48,6 +48,13 @@ pub trait DeadLetters: Send + Sync {
     /// One letter.
     async fn get(&self, ctx: &Ctx, id: &str) -> Result<Option<DeadLetterRow>>;
 
+    /// Gives a letter that is there the code, findings, message and attempts of `letter`, which has its id; the item itself stays
+    /// as it came. For a repair that failed again.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none under that id.
+    async fn amend(&self, ctx: &Ctx, letter: DeadLetter) -> Result<()>;
+
     /// Marks a letter as ended.
     ///
     /// # Errors
