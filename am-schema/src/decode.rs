@@ -3,25 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use am_core::{Code, DeviceId, ReadingId, Timestamp, TraceParent};
+use am_core::{Code, DeviceId, ReadingId, Timestamp};
 use bytes::{Bytes, BytesMut};
 
-use crate::wire::{Fields, Malformed, Value, read_timestamp};
-use crate::{Catalogue, Finding, Kind, Reading, Rejected, id, validate};
+use crate::envelope::{BLOCK, Envelope, SINGLE_SAMPLE, Sent};
+use crate::validate::{self, EnvelopeView, push};
+use crate::{Catalogue, Finding, Kind, Reading, Rejected, id, json, legacy, shapes, v1, wire};
 
-/// How large an item may be.
+/// How large an item may be. What is larger is refused as a whole, before it is read.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one encoded reading.
+    /// Bytes of one encoded reading: 4 MiB, the largest message that servers of this protocol take.
     pub reading_bytes: usize,
-    /// Entries of the metadata.
+    /// Bytes of one reading as JSON: 8 MiB; base64 and names make it longer than the encoded one.
+    pub json_bytes: usize,
+    /// Entries of the metadata: 64.
     pub metadata_entries: usize,
-    /// Bytes of one metadata key.
+    /// Bytes of one metadata key: 128.
     pub metadata_key_bytes: usize,
-    /// Bytes of one metadata value.
+    /// Bytes of one metadata value: 8 KiB.
     pub metadata_value_bytes: usize,
-    /// The earliest time that live readings may carry; imports may go further back.
+    /// The earliest time that live readings may carry: 1970; imports may go further back.
     pub live_not_before: Timestamp,
 }
 
@@ -29,6 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             reading_bytes: 4 << 20,
+            json_bytes: 8 << 20,
             metadata_entries: 64,
             metadata_key_bytes: 128,
             metadata_value_bytes: 8 << 10,
@@ -48,17 +52,13 @@ pub struct Decoder {
     arena: BytesMut,
 }
 
-/// The envelope's fields while they are being read.
-#[derive(Default)]
-struct Envelope<'a> {
-    device: Option<&'a [u8]>,
-    id: Option<&'a [u8]>,
-    recorded_at: Option<(i64, i32)>,
-    ended_at: Option<(i64, i32)>,
-    kind: Option<&'a [u8]>,
-    payload: Option<(u32, &'a [u8])>,
-    lineage: Option<&'a [u8]>,
-    metadata: usize,
+/// What stands in the envelope when it is good.
+struct Key {
+    kind: Kind,
+    device: DeviceId,
+    recorded_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    id: Option<ReadingId>,
 }
 
 impl Decoder {
@@ -81,7 +81,8 @@ impl Decoder {
         self
     }
 
-    /// For readings that were valid before: derived ones are taken as well, times are not compared with a clock.
+    /// For readings that were valid before: derived ones are taken as well, times are not compared with a clock, and payloads are
+    /// not checked again, so that a stricter rule does not make what is stored unreadable.
     #[must_use]
     pub fn trusted(mut self) -> Self {
         self.trusted = true;
@@ -99,63 +100,76 @@ impl Decoder {
     /// # Errors
     /// All broken rules at once, with the bytes.
     pub fn decode(&mut self, wire: Bytes, now: Timestamp) -> Result<Reading, Rejected> {
-        let mut findings = Vec::new();
-        let mut code = Code::INVALID_ITEM;
         if wire.len() > self.limits.reading_bytes {
-            let f = Finding::new("", format!("{} bytes", wire.len()), format!("at most {} bytes", self.limits.reading_bytes));
-            return Err(Rejected::new(Code::TOO_LARGE, vec![f], wire));
+            return Err(too_large(self.limits.reading_bytes, wire));
         }
-        let mut env = Envelope::default();
-        let body = match self.walk(&wire, &mut env, &mut findings) {
-            Ok(b) => b,
-            Err(m) => return Err(Rejected::new(Code::UNDECODABLE, vec![Finding::new("", m, "a protobuf am.v1.Reading")], wire.clone())),
+        let mut findings = Vec::new();
+        let (env, body) = match Envelope::read(&wire, &self.limits, &mut self.arena, &mut findings) {
+            Ok(x) => x,
+            Err(m) => {
+                let f = Finding::new("reading", m, "a protobuf am.v1.Reading");
+                return Err(Rejected::new(Code::UNDECODABLE, vec![f], wire));
+            }
         };
-        let device = self.device_of(env.device, &mut findings);
-        let kind = self.kind_of(&env, &mut findings, &mut code);
-        let recorded_at = self.time_of("recorded_at", env.recorded_at, kind, now, &mut findings);
-        let ended_at = env.ended_at.and_then(|t| self.time_of("ended_at", Some(t), kind, now, &mut findings));
-        if let (Some(a), Some(b)) = (recorded_at, ended_at)
-            && b < a
-        {
-            findings.push(Finding::new("ended_at", b, format!("not before recorded_at, {a}")));
-        }
-        let given = match env.id {
-            None | Some([]) => None,
-            Some(b) => match ReadingId::parse_ascii(b) {
-                Some(id) => Some(id),
-                None => {
-                    findings.push(Finding::new("reading_id", String::from_utf8_lossy(b), "a UUID"));
-                    None
-                }
-            },
-        };
-        let payload = env.payload.map(|(_, b)| b).unwrap_or_default();
-        let mut lineage = None;
-        if let Some(kind) = kind {
-            validate::payload(kind, payload, &mut findings);
-            match (env.lineage, kind.stage().is_derived()) {
-                (Some(b), true) => lineage = validate::lineage(b, &mut findings).map(Arc::new),
-                (None, true) => {
-                    code = if findings.is_empty() { Code::MISSING_LINEAGE } else { code };
-                    findings.push(Finding::new("lineage", "", "the inputs of a derived reading"));
-                }
-                (Some(_), false) => findings.push(Finding::new("lineage", "present", "no lineage on a raw reading")),
-                (None, false) => {}
+        let mut code = Code::INVALID_ITEM;
+        let key = self.key(&env, now, &mut findings, &mut code);
+        if let Some(key) = key {
+            match finish(key, &env, body, !self.trusted, &mut findings, &mut code) {
+                Some(reading) => return Ok(reading),
+                None => self.kind = None,
             }
         }
-        if let (true, Some(kind), Some(device), Some(recorded_at)) = (findings.is_empty(), kind, &device, recorded_at) {
-            let id = given.unwrap_or_else(|| id::content_id(kind, device, recorded_at, payload));
-            let device = device.clone();
-            let range = range_within(&body, kind.field());
-            return Ok(Reading { kind, device, id, recorded_at, ended_at, body, payload: range, lineage });
+        let text = |b: &[u8]| crate::finding::shorten(String::from_utf8_lossy(b).escape_debug());
+        let (device, kind) = (env.device.map(text), env.kind.map(text));
+        Err(Rejected { device, kind: kind.or_else(|| self.guess(&env)), ..Rejected::new(code, findings, wire.clone()) })
+    }
+
+    /// One reading as JSON, in the protobuf mapping with names in either spelling; see [`json`].
+    ///
+    /// # Errors
+    /// All broken rules at once, with the text.
+    pub fn decode_json(&mut self, text: &str, now: Timestamp) -> Result<Reading, Rejected> {
+        let original = || Bytes::copy_from_slice(text.as_bytes());
+        if text.len() > self.limits.json_bytes {
+            return Err(too_large(self.limits.json_bytes, original()));
         }
-        let mut r = Rejected::new(code, findings, wire.clone());
-        r.device = device.map(|d| d.to_string());
-        r.kind = kind.map(|k| k.topic().to_owned()).or_else(|| env.kind.map(|k| String::from_utf8_lossy(k).into_owned()));
+        let read = json::transcode(&shapes::READING, text);
+        let reading = self.decode(read.bytes.into(), now);
+        if read.findings.is_empty() {
+            return reading.map_err(|r| Rejected { wire: original(), ..r });
+        }
+        let mut r = Rejected::new(if read.broken { Code::UNDECODABLE } else { Code::INVALID_ITEM }, read.findings, original());
+        if let Err(inner) = reading {
+            // What the text said wrongly is missing from the bytes; that is not a finding of its own.
+            if !read.broken {
+                let new = |f: &Finding| !r.findings.iter().any(|g| g.field == f.field || g.field.starts_with(&format!("{}.", f.field)));
+                let more: Vec<Finding> = inner.findings.into_iter().filter(new).collect();
+                r.findings.extend(more);
+                r.findings.truncate(validate::MAX_FINDINGS);
+            }
+            (r.device, r.kind) = (inner.device, inner.kind);
+        }
         Err(r)
     }
 
-    /// Validates a reading that was built here, by the same rules.
+    /// A reading in either form, as dead letters keep them: JSON when it begins with a brace, which no encoded reading does.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_either(&mut self, bytes: Bytes, now: Timestamp) -> Result<Reading, Rejected> {
+        match bytes.first() {
+            Some(b'{') => match std::str::from_utf8(&bytes) {
+                Ok(text) => self.decode_json(text, now),
+                Err(e) => {
+                    let f = Finding::new("reading", format!("not UTF-8 at byte {}", e.valid_up_to()), "JSON");
+                    Err(Rejected::new(Code::UNDECODABLE, vec![f], bytes))
+                }
+            },
+            _ => self.decode(bytes, now),
+        }
+    }
+
+    /// Validates a reading that was built here, by the same rules; `body` holds everything but the key.
     pub(crate) fn check_built(
         kind: Kind,
         device: DeviceId,
@@ -163,133 +177,76 @@ impl Decoder {
         id: Option<ReadingId>,
         body: Bytes,
     ) -> Result<Reading, Rejected> {
-        let mut d = Decoder::new(Catalogue::builtin()).trusted();
-        let (mut findings, mut env) = (Vec::new(), Envelope::default());
-        if let Err(m) = d.walk(&body, &mut env, &mut findings) {
-            findings.push(Finding::new("", m, "well-formed fields"));
+        let (limits, mut findings, mut code) = (Limits::default(), Vec::new(), Code::INVALID_ITEM);
+        let names = (Some(device.to_string()), Some(kind.topic().to_owned()));
+        let refuse = |code, findings| {
+            let (device, kind) = names.clone();
+            Rejected { device, kind, ..Rejected::new(code, findings, Bytes::new()) }
+        };
+        if body.len() > limits.reading_bytes {
+            return Err(refuse(Code::TOO_LARGE, too_large(limits.reading_bytes, body).findings));
         }
-        let payload = match env.payload {
-            Some((f, b)) if f == kind.field() => b,
-            Some((f, _)) => {
-                findings.push(Finding::new("data", format!("field {f}"), format!("{} ({})", kind.field_name(), kind.topic())));
-                &[]
+        let (env, body) = match Envelope::read(&body, &limits, &mut BytesMut::new(), &mut findings) {
+            Ok(x) => x,
+            Err(m) => return Err(refuse(code, vec![Finding::new("reading", m, "well-formed fields")])),
+        };
+        let carried = carries(kind, &env, &mut findings);
+        let ended_at = match env.ended_at.map(|(s, n)| Timestamp::from_parts(s, n)) {
+            Some(None) => {
+                push(&mut findings, "ended_at", "a time out of range", "a time between 1678 and 2262");
+                None
             }
-            None => {
-                findings.push(Finding::new("data", "", format!("a payload {}", kind.field_name())));
-                &[]
+            Some(t) => t,
+            None => None,
+        };
+        span_in_order(recorded_at, ended_at, &mut findings);
+        let key = Key { kind, device, recorded_at, ended_at, id };
+        match carried.then(|| finish(key, &env, body, true, &mut findings, &mut code)).flatten() {
+            Some(reading) => Ok(reading),
+            None => Err(refuse(code, findings)),
+        }
+    }
+
+    /// Whose reading it is and when; `None` with findings when one of them is not good.
+    fn key(&mut self, env: &Envelope<'_>, now: Timestamp, findings: &mut Vec<Finding>, code: &mut Code) -> Option<Key> {
+        let device = self.device_of(env.device.unwrap_or_default(), findings);
+        let kind = self.kind_of(env, findings, code);
+        let recorded_at = self.time_of("recorded_at", env.recorded_at, kind, now, findings);
+        let ended_at = env.ended_at.and_then(|t| self.time_of("ended_at", Some(t), kind, now, findings));
+        let id = match env.id {
+            None | Some([]) => None,
+            Some(b) => {
+                let id = ReadingId::parse_ascii(b);
+                if id.is_none() {
+                    push(findings, "reading_id", String::from_utf8_lossy(b).escape_debug(), "a UUID");
+                }
+                id
             }
         };
-        if findings.is_empty() {
-            validate::payload(kind, payload, &mut findings);
+        if let Some(from) = recorded_at {
+            span_in_order(from, ended_at, findings);
         }
-        let ended_at = env.ended_at.and_then(|(s, n)| Timestamp::from_parts(s, n));
-        if let Some(e) = ended_at.filter(|e| *e < recorded_at) {
-            findings.push(Finding::new("ended_at", e, format!("not before recorded_at, {recorded_at}")));
+        // A payload is checked even where the rest is not good, so that all findings come at once.
+        match (device, kind, recorded_at) {
+            (Some(device), Some(kind), Some(recorded_at)) => Some(Key { kind, device, recorded_at, ended_at, id }),
+            (_, Some(kind), recorded_at) if !self.trusted => {
+                if let Some(sent) = env.payload.filter(|p| p.field == kind.field()) {
+                    validate::payload(kind, sent.bytes, EnvelopeView { recorded_at, ended_at }, findings);
+                }
+                None
+            }
+            _ => None,
         }
-        let lineage = env.lineage.and_then(|b| validate::lineage(b, &mut findings)).map(Arc::new);
-        let mut code = Code::INVALID_ITEM;
-        if kind.stage().is_derived() != lineage.is_some() {
-            code = if findings.is_empty() { Code::MISSING_LINEAGE } else { code };
-            findings.push(Finding::new("lineage", if lineage.is_some() { "present" } else { "" }, "a lineage on derived readings only"));
-        }
-        if !findings.is_empty() {
-            let mut r = Rejected::new(code, findings, Bytes::new());
-            (r.device, r.kind) = (Some(device.to_string()), Some(kind.topic().to_owned()));
-            return Err(r);
-        }
-        let id = id.unwrap_or_else(|| id::content_id(kind, &device, recorded_at, payload));
-        let range = range_within(&body, kind.field());
-        Ok(Reading { kind, device, id, recorded_at, ended_at, body, payload: range, lineage })
     }
 
-    /// Reads the envelope; returns it without the key's fields, sharing the input's memory where it is in one piece.
-    fn walk<'a>(&mut self, wire: &'a Bytes, env: &mut Envelope<'a>, findings: &mut Vec<Finding>) -> Result<Bytes, Malformed> {
-        let mut fields = Fields::new(wire);
-        // The body so far is `wire[from..to]`, or already copied into the arena.
-        let (mut from, mut to, mut copied) = (0, 0, false);
-        while let Some(f) = fields.next()? {
-            match (f.number, f.value) {
-                (1, Value::Len(b)) => env.device = Some(b),
-                (2, Value::Len(b)) => env.id = Some(b),
-                (3, Value::Len(b)) => env.recorded_at = Some(read_timestamp(b)?),
-                (5, Value::Len(b)) => env.kind = Some(b),
-                _ => {
-                    if self.extra(f.number, f.value, env, findings)? {
-                        return Err(Malformed { at: f.start, why: "field of another wire type" });
-                    }
-                    if f.start == to && !copied && from != to {
-                        to = f.end;
-                    } else if from == to && !copied {
-                        (from, to) = (f.start, f.end);
-                    } else {
-                        if !copied {
-                            self.arena.extend_from_slice(wire.get(from..to).unwrap_or_default());
-                            copied = true;
-                        }
-                        self.arena.extend_from_slice(wire.get(f.start..f.end).unwrap_or_default());
-                    }
-                }
-            }
-        }
-        Ok(if copied { self.arena.split().freeze() } else { wire.slice(from..to) })
-    }
-
-    /// A field that stays in the body. True when its wire type is wrong.
-    fn extra<'a>(&self, number: u32, value: Value<'a>, env: &mut Envelope<'a>, findings: &mut Vec<Finding>) -> Result<bool, Malformed> {
-        match (number, value) {
-            (4, Value::Len(b)) => {
-                env.metadata += 1;
-                if env.metadata == self.limits.metadata_entries + 1 {
-                    findings.push(Finding::new("metadata", "more entries", format!("at most {} entries", self.limits.metadata_entries)));
-                }
-                if env.metadata <= self.limits.metadata_entries {
-                    validate::metadata_entry(b, self.limits.metadata_key_bytes, self.limits.metadata_value_bytes, findings)?;
-                }
-            }
-            (6, Value::Len(b)) => env.ended_at = Some(read_timestamp(b)?),
-            (7, Value::Varint(v)) if v > 3 => findings.push(Finding::new("time_basis", v, "UTC, OFFSET_KNOWN or FLOATING")),
-            (8, Value::Varint(v)) => {
-                let minutes = ((v >> 1) as i64) ^ -((v & 1) as i64);
-                if minutes.abs() > 18 * 60 {
-                    findings.push(Finding::new("zone_offset_minutes", minutes, "-1080 to 1080"));
-                }
-            }
-            (7 | 9 | 15, Value::Varint(_)) => {}
-            (16, Value::Len(b)) => {
-                if !b.is_empty() && std::str::from_utf8(b).ok().and_then(TraceParent::parse).is_none() {
-                    findings.push(Finding::new("traceparent", String::from_utf8_lossy(b), "a W3C traceparent, version 00"));
-                }
-            }
-            (17, Value::Len(b)) => env.lineage = Some(b),
-            (18, Value::Fixed32(v)) => {
-                let q = f32::from_bits(v);
-                if !(0.0..=1.0).contains(&q) {
-                    findings.push(Finding::new("quality", q, "0 to 1"));
-                }
-            }
-            (n, Value::Len(b)) if self.catalogue.is_payload(n) => {
-                if env.payload.is_some() {
-                    findings.push(Finding::new("data", "more than one payload", "exactly one payload"));
-                }
-                env.payload = Some((n, b));
-            }
-            (n, _) if matches!(n, 1..=9 | 15..=18) || self.catalogue.is_payload(n) => return Ok(true),
-            _ => {}
-        }
-        Ok(false)
-    }
-
-    fn device_of(&mut self, bytes: Option<&[u8]>, findings: &mut Vec<Finding>) -> Option<DeviceId> {
-        let bytes = bytes.unwrap_or_default();
+    #[inline]
+    fn device_of(&mut self, bytes: &[u8], findings: &mut Vec<Finding>) -> Option<DeviceId> {
         if let Some(d) = self.device.as_ref().filter(|d| d.as_str().as_bytes() == bytes) {
             return Some(d.clone());
         }
-        let text = match std::str::from_utf8(bytes) {
-            Ok(t) => t,
-            Err(_) => {
-                findings.push(Finding::new("device_id", "bytes", "UTF-8 text"));
-                return None;
-            }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            push(findings, "device_id", "bytes", "UTF-8 text");
+            return None;
         };
         match DeviceId::new(text) {
             Ok(d) => {
@@ -297,58 +254,42 @@ impl Decoder {
                 Some(d)
             }
             Err(_) => {
-                findings.push(Finding::new("device_id", text.escape_debug(), "1 to 128 bytes without white space and control characters"));
+                push(findings, "device_id", text.escape_debug(), "1 to 128 bytes without white space and control characters");
                 None
             }
         }
     }
 
+    #[inline]
     fn kind_of(&mut self, env: &Envelope<'_>, findings: &mut Vec<Finding>, code: &mut Code) -> Option<Kind> {
-        let field = env.payload.map(|p| p.0);
         let kind = match env.kind {
-            None | Some([]) => match field.and_then(|f| self.catalogue.legacy(f, || screenshot(env))) {
+            None | Some([]) => match env.payload.and_then(|p| self.catalogue.legacy(p.field, || env.screenshot)) {
                 Some(k) => k,
                 None => {
                     *code = Code::UNKNOWN_KIND;
-                    let rule = if field.is_some() { "the topic of the payload" } else { "a topic and a payload" };
-                    findings.push(Finding::new("kind", "", rule));
+                    let rule = if env.payload.is_some() { "the topic of the payload" } else { "a topic and a payload" };
+                    push(findings, "kind", "", rule);
                     return None;
                 }
             },
             Some(b) => match self.kind.filter(|k| k.topic().as_bytes() == b) {
                 Some(k) => k,
-                None => match std::str::from_utf8(b).ok().and_then(|t| self.catalogue.get(t)) {
+                None => match std::str::from_utf8(b).ok().and_then(|t| self.catalogue.find(t)) {
                     Some(k) => k,
                     None => {
                         *code = Code::UNKNOWN_KIND;
-                        findings.push(Finding::new("kind", String::from_utf8_lossy(b).escape_debug(), "a topic of the catalogue"));
+                        push(findings, "kind", String::from_utf8_lossy(b).escape_debug(), "a topic of the catalogue");
                         return None;
                     }
                 },
             },
         };
-        self.kind = Some(kind);
-        match field {
-            Some(f) if f == kind.field() => {}
-            // A legacy single sample is made a block at the edge; see `normalise`.
-            Some(f) => {
-                findings.push(Finding::new(
-                    "data",
-                    self.catalogue.payload_name(f),
-                    format!("{}, the payload of {}", kind.field_name(), kind.topic()),
-                ));
-                return None;
-            }
-            None => {
-                findings.push(Finding::new("data", "", format!("a payload {}", kind.field_name())));
-                return None;
-            }
-        }
         if kind.stage().is_derived() && !self.trusted {
-            findings.push(Finding::new("kind", kind.topic(), "a kind that devices and accounts send; derived ones are made here"));
+            push(findings, "kind", kind.topic(), "a kind that devices and accounts send; derived ones are made here");
             return None;
         }
-        Some(kind)
+        self.kind = Some(kind);
+        carries(kind, env, findings).then_some(kind)
     }
 
     fn time_of(
@@ -360,11 +301,11 @@ impl Decoder {
         findings: &mut Vec<Finding>,
     ) -> Option<Timestamp> {
         let Some((s, n)) = parts else {
-            findings.push(Finding::new(field, "", "a time"));
+            push(findings, field, "", "a time");
             return None;
         };
         let Some(t) = Timestamp::from_parts(s, n) else {
-            findings.push(Finding::new(field, format!("{s} s, {n} ns"), "a time between 1678 and 2262, nanos 0 to 999999999"));
+            push(findings, field, format!("{s} s, {n} ns"), "a time between 1678 and 2262, nanos 0 to 999999999");
             return None;
         };
         if self.trusted {
@@ -372,35 +313,109 @@ impl Decoder {
         }
         let tolerance = kind.map_or(Duration::from_secs(86_400), |k| k.future_tolerance());
         if t > now.saturating_add(tolerance) {
-            findings.push(Finding::new(field, t, format!("at most {} h after the server's time", tolerance.as_secs() / 3_600)));
+            push(findings, field, t, format!("at most {} h after the server's time", tolerance.as_secs() / 3_600));
             return None;
         }
         if t < self.limits.live_not_before && !self.backfill {
-            findings.push(Finding::new(
-                field,
-                t,
-                format!("not before {}; older readings come in as an import (origin BACKFILL)", self.limits.live_not_before),
-            ));
+            let rule = format!("not before {}; older readings come in as an import (origin BACKFILL)", self.limits.live_not_before);
+            push(findings, field, t, rule);
             return None;
         }
         Some(t)
     }
+
+    /// The kind of a refused reading that names none.
+    fn guess(&self, env: &Envelope<'_>) -> Option<String> {
+        env.payload.and_then(|p| self.catalogue.legacy(p.field, || env.screenshot)).map(|k| k.topic().to_owned())
+    }
 }
 
-/// Whether the metadata call a field-14 picture a screenshot.
-fn screenshot(env: &Envelope<'_>) -> bool {
-    let _ = env;
-    false
-}
-
-/// Where the payload's bytes are within a body.
-fn range_within(body: &[u8], field: u32) -> (u32, u32) {
-    let mut fields = Fields::new(body);
-    let mut found = (0, 0);
-    while let Ok(Some(f)) = fields.next() {
-        if let (true, Value::Len(b)) = (f.number == field, f.value) {
-            found = ((f.end - b.len()) as u32, f.end as u32);
+/// Whether the envelope carries the kind's payload, or the older form of it.
+fn carries(kind: Kind, env: &Envelope<'_>, findings: &mut Vec<Finding>) -> bool {
+    match env.payload.map(|p| p.field) {
+        Some(f) if f == kind.field() => true,
+        Some(SINGLE_SAMPLE) if kind.topic() == "device.sensor.accelerometer.raw" => true,
+        Some(f) => {
+            let name = shapes::PAYLOADS.iter().find(|p| p.0 == f).map_or("an unknown payload", |p| p.1);
+            push(findings, "data", name, format!("{}, the payload of {}", kind.field_name(), kind.topic()));
+            false
+        }
+        None => {
+            push(findings, "data", "", format!("a payload {}", kind.field_name()));
+            false
         }
     }
-    found
+}
+
+fn span_in_order(from: Timestamp, to: Option<Timestamp>, findings: &mut Vec<Finding>) {
+    if let Some(to) = to.filter(|t| *t < from) {
+        push(findings, "ended_at", to, format!("not before recorded_at, {from}"));
+    }
+}
+
+/// Checks payload and lineage, and puts the reading together when nothing at all was found.
+#[inline]
+fn finish(key: Key, env: &Envelope<'_>, body: Bytes, check: bool, findings: &mut Vec<Finding>, code: &mut Code) -> Option<Reading> {
+    let Key { kind, device, recorded_at, ended_at, id } = key;
+    let sent = env.payload?;
+    let (body, payload) = current_form(sent, env, body, findings)?;
+    if check {
+        let bytes = body.get(payload.0 as usize..payload.1 as usize).unwrap_or_default();
+        validate::payload(kind, bytes, EnvelopeView { recorded_at: Some(recorded_at), ended_at }, findings);
+    }
+    let lineage = lineage_of(kind, env, findings, code);
+    if !findings.is_empty() {
+        return None;
+    }
+    let id = id.unwrap_or_else(|| match env.original {
+        Some(sample) => id::content_id_of(kind, &device, recorded_at, &shapes::ACCELEROMETER, sample),
+        None if sent.field == SINGLE_SAMPLE => id::content_id_of(kind, &device, recorded_at, &shapes::ACCELEROMETER, sent.bytes),
+        None => id::content_id(kind, &device, recorded_at, sent.bytes),
+    });
+    Some(Reading { kind, device, id, recorded_at, ended_at, body, payload, lineage })
+}
+
+/// The body with the payload in its current form: a single sample gets its block beside it.
+#[inline]
+fn current_form(sent: Sent<'_>, env: &Envelope<'_>, body: Bytes, findings: &mut Vec<Finding>) -> Option<(Bytes, (u32, u32))> {
+    if sent.field == SINGLE_SAMPLE {
+        let block = legacy::block_of(sent.bytes, findings)?;
+        let mut longer = Vec::with_capacity(body.len() + block.len() + 8);
+        longer.extend_from_slice(&body);
+        wire::put_len(&mut longer, BLOCK, &block);
+        let end = longer.len();
+        return Some((longer.into(), ((end - block.len()) as u32, end as u32)));
+    }
+    if let Some(sample) = env.original
+        && legacy::block_of(sample, findings)? != sent.bytes
+    {
+        push(findings, "data", "a single sample and another block", "exactly one payload");
+        return None;
+    }
+    Some((body, sent.range))
+}
+
+#[inline]
+fn lineage_of(kind: Kind, env: &Envelope<'_>, findings: &mut Vec<Finding>, code: &mut Code) -> Option<Arc<v1::Lineage>> {
+    match (env.lineage, kind.stage().is_derived()) {
+        (Some(b), true) => validate::lineage(b, findings).map(Arc::new),
+        (None, true) => {
+            if findings.is_empty() {
+                *code = Code::MISSING_LINEAGE;
+            }
+            push(findings, "lineage", "", "the inputs of a derived reading");
+            None
+        }
+        (Some(_), false) => {
+            push(findings, "lineage", "present", "no lineage on a raw reading");
+            None
+        }
+        (None, false) => None,
+    }
+}
+
+#[cold]
+fn too_large(limit: usize, wire: Bytes) -> Rejected {
+    let f = Finding::new("reading", format!("{} bytes", wire.len()), format!("at most {limit} bytes"));
+    Rejected::new(Code::TOO_LARGE, vec![f], wire)
 }

@@ -51,16 +51,12 @@ fn default_number(spec: &'static MessageSpec, path: &[u32]) -> Option<f64> {
     (field.card == Card::Implicit && rest.is_empty() && field.ty.is_packable()).then_some(0.0)
 }
 
-/// The last text or bytes of a field.
-pub(crate) fn last_bytes(bytes: &[u8], number: u32) -> &[u8] {
-    let mut last: &[u8] = &[];
-    let mut fields = Fields::new(bytes);
-    while let Ok(Some(f)) = fields.next() {
-        if let (true, Value::Len(b)) = (f.number == number, f.value) {
-            last = b;
-        }
+/// Whether a value says something: not an empty text, and not a 0 that absence would mean too.
+pub(crate) fn is_set(field: &FieldSpec, value: Value<'_>) -> bool {
+    match value {
+        Value::Len(b) => !b.is_empty() || matches!(field.ty, FieldType::Message(_) | FieldType::Timestamp),
+        v => field.card != Card::Implicit || field.ty.number(v).is_some_and(|n| n != 0.0),
     }
-    last
 }
 
 impl FieldType {
@@ -102,6 +98,17 @@ impl FieldType {
             (T::Sfixed64, Value::Fixed64(v)) => v as i64 as f64,
             _ => return None,
         })
+    }
+}
+
+/// Whether a varint is a value of the type; others would be cut to it by some decoders and not by others.
+#[inline]
+pub(crate) fn fits(ty: FieldType, raw: u64) -> bool {
+    use FieldType as T;
+    match ty {
+        T::Int32 | T::Enum(_) => i32::try_from(raw as i64).is_ok(),
+        T::Uint32 | T::Sint32 => u32::try_from(raw).is_ok(),
+        _ => true,
     }
 }
 

@@ -216,9 +216,20 @@ impl Reading {
         out
     }
 
-    /// Same key and same content.
+    /// Same content: the same bytes, or other bytes that mean the same, such as fields in another order.
     pub fn same_content(&self, other: &Reading) -> bool {
-        self.body == other.body
+        self.body == other.body || {
+            let canonical = |r: &Reading| crate::json::canonical(&crate::shapes::READING, &r.body);
+            self.kind == other.kind && canonical(self) == canonical(other)
+        }
+    }
+
+    /// The same reading in memory of its own. A decoded reading shares the memory of the request it came in; call this before
+    /// keeping one for long.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.body = Bytes::copy_from_slice(&self.body);
+        self
     }
 
     fn fields(&self, number: u32) -> impl Iterator<Item = Value<'_>> {

@@ -83,8 +83,20 @@ pub struct EnumSpec {
 
 impl MessageSpec {
     /// The field with this number.
+    #[inline]
     pub fn field(&self, number: u32) -> Option<&'static FieldSpec> {
-        self.fields.binary_search_by_key(&number, |f| f.number).ok().and_then(|i| self.fields.get(i))
+        self.position(number).and_then(|i| self.fields.get(i))
+    }
+
+    /// The position in the table of the field with this number.
+    #[inline]
+    pub fn position(&self, number: u32) -> Option<usize> {
+        // Most messages count their fields from 1 without a gap.
+        let guess = number.wrapping_sub(1) as usize;
+        match self.fields.get(guess) {
+            Some(f) if f.number == number => Some(guess),
+            _ => self.fields.binary_search_by_key(&number, |f| f.number).ok(),
+        }
     }
 
     /// The field with this name, in either spelling.
