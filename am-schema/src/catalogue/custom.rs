@@ -16,8 +16,20 @@ const MAX_STEPS: usize = 200_000;
 const MAX_FINDINGS: usize = 32;
 
 /// Says something to people, asks for nothing. `format` is one of them, as the draft has it by default.
-const ANNOTATIONS: &[&str] =
-    &["$schema", "$id", "$comment", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format"];
+const ANNOTATIONS: &[&str] = &[
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "format",
+];
 
 const TYPES: &[&str] = &["null", "boolean", "object", "array", "number", "integer", "string"];
 
@@ -162,10 +174,7 @@ fn types(v: &Value, at: &str) -> Result<Vec<&'static str>, String> {
         Value::String(s) => vec![s.clone()],
         _ => texts(v, at)?,
     };
-    given
-        .iter()
-        .map(|t| TYPES.iter().find(|k| *k == t).copied().ok_or_else(|| format!("{at}: {t:?} is no type of JSON")))
-        .collect()
+    given.iter().map(|t| TYPES.iter().find(|k| *k == t).copied().ok_or_else(|| format!("{at}: {t:?} is no type of JSON"))).collect()
 }
 
 fn texts(v: &Value, at: &str) -> Result<Vec<String>, String> {

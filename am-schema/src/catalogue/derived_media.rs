@@ -56,7 +56,10 @@ fn pictures() -> Vec<KindDef> {
             .bound("height", 1.0, 65_535.0, "{pixel}")
             .bound("scale", 0.0, 4.0, "1")
             .bound("distance", 0.0, 64.0, "{bit}"),
-        media("media.image.analysis.moondream_results", 105, "Caption").require("caption").ratios(&["confidence"]).text(&["caption", "tags"]),
+        media("media.image.analysis.moondream_results", 105, "Caption")
+            .require("caption")
+            .ratios(&["confidence"])
+            .text(&["caption", "tags"]),
         media("media.image.objects_detected", 106, "Detected objects")
             .keep_days(90)
             .require("objects.class")

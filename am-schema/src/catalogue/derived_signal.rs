@@ -45,11 +45,11 @@ fn motion() -> Vec<KindDef> {
             .bound("std", 0.0, 300.0, "m/s2")
             .ratios(&["confidence"])
             .scalar("peak", "m/s2"),
-        motion("motion.classification.activity", 132, "Activity")
-            .every(2.5)
-            .span()
-            .require("activity")
-            .ratios(&["confidence", "margin", "candidates.score"]),
+        motion("motion.classification.activity", 132, "Activity").every(2.5).span().require("activity").ratios(&[
+            "confidence",
+            "margin",
+            "candidates.score",
+        ]),
     ]
 }
 

@@ -34,6 +34,7 @@ mod derived_external;
 mod derived_insight;
 mod derived_media;
 mod derived_signal;
+pub mod docs;
 mod kind;
 mod patterns;
 mod raw_account;

@@ -135,7 +135,14 @@ mod tests {
     #[test]
     fn only_one_plain_segment_is_free() {
         let c = Catalogue::builtin();
-        for bad in ["prediction..scored", "prediction.a.b.scored", "prediction.A.scored", "processing.errors.", "processing.errors.a.b", "prediction.x"] {
+        for bad in [
+            "prediction..scored",
+            "prediction.a.b.scored",
+            "prediction.A.scored",
+            "processing.errors.",
+            "processing.errors.a.b",
+            "prediction.x",
+        ] {
             assert_eq!(c.get(bad), None, "{bad}");
         }
     }

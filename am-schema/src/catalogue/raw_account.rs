@@ -10,7 +10,8 @@ const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
 /// The kinds, in the order of the docs.
 pub(super) fn kinds() -> Vec<KindDef> {
     let content = |topic: &str, field: u32, title: &str| KindDef::raw(topic, field).title(title).class(DataClass::Content);
-    let post = |topic: &str, title: &str| content(topic, 38, title).require("network").require("post_id").text(&["title", "text", "author"]);
+    let post =
+        |topic: &str, title: &str| content(topic, 38, title).require("network").require("post_id").text(&["title", "text", "author"]);
     vec![
         content("digital.clipboard.raw", 33, "Clipboard").every(100.0).require("text").max_text(1 << 20).text(&["text"]),
         content("digital.web_analytics.raw", 34, "Web visit").every(20.0).require("url").max_text(64 << 10).text(&["title", "url"]),
@@ -24,10 +25,12 @@ pub(super) fn kinds() -> Vec<KindDef> {
             .bound("scrolls", 0.0, 1_000_000.0, "{count}")
             .max_per_minute("keys", 6_000.0)
             .scalar("keys", "{count}"),
-        content("external.email.events.raw", 36, "Mail")
-            .every(100.0)
-            .require("message_id")
-            .text(&["subject", "from", "text", "attachments.name"]),
+        content("external.email.events.raw", 36, "Mail").every(100.0).require("message_id").text(&[
+            "subject",
+            "from",
+            "text",
+            "attachments.name",
+        ]),
         content("external.calendar.events.raw", 37, "Calendar event")
             .every(1_000.0)
             .require("uid")

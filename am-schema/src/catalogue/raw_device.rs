@@ -3,7 +3,7 @@
 use super::{DataClass, KindDef};
 
 const AXES: &[&str] = &["x", "y", "z"];
-/// Pixels a side.
+/// Pixels a side; 0 where the device does not say.
 const MAX_SIDE: f64 = 8_192.0;
 
 /// The kinds, in the order of the docs.
@@ -30,8 +30,8 @@ fn media() -> Vec<KindDef> {
             .title("Screen frame")
             .class(DataClass::Content)
             .every(1.0)
-            .bound("width", 1.0, MAX_SIDE, "{pixel}")
-            .bound("height", 1.0, MAX_SIDE, "{pixel}")
+            .bound("width", 0.0, MAX_SIDE, "{pixel}")
+            .bound("height", 0.0, MAX_SIDE, "{pixel}")
             .require_one(&["blob", "data"]),
         KindDef::raw("device.video.camera.raw", 43)
             .title("Video")
@@ -43,28 +43,26 @@ fn media() -> Vec<KindDef> {
             .title("Photo")
             .class(DataClass::Content)
             .every(33.0)
-            .bound("width", 1.0, 65_535.0, "{pixel}")
-            .bound("height", 1.0, 65_535.0, "{pixel}")
+            .bound("width", 0.0, 65_535.0, "{pixel}")
+            .bound("height", 0.0, 65_535.0, "{pixel}")
             .require_one(&["blob", "data"]),
         KindDef::raw("device.image.screenshot.raw", 14)
             .title("Screenshot")
             .class(DataClass::Content)
             .every(10.0)
-            .bound("width", 1.0, MAX_SIDE, "{pixel}")
-            .bound("height", 1.0, MAX_SIDE, "{pixel}")
+            .bound("width", 0.0, MAX_SIDE, "{pixel}")
+            .bound("height", 0.0, MAX_SIDE, "{pixel}")
             .require_one(&["blob", "data"])
             .text(&["window_title", "app"]),
     ]
 }
 
 fn signals() -> Vec<KindDef> {
-    let block = |topic: &str, title: &str, every: f64| KindDef::raw(topic, 20).title(title).every(every).require("count").require("channels");
+    let block =
+        |topic: &str, title: &str, every: f64| KindDef::raw(topic, 20).title(title).every(every).require("count").require("channels");
     let quantity = |topic: &str, title: &str, every: f64| KindDef::raw(topic, 21).title(title).every(every);
     vec![
-        block("device.sensor.accelerometer.raw", "Acceleration", 60.0)
-            .class(DataClass::Behaviour)
-            .keep_days(7)
-            .signal(AXES, "m/s2", 160.0),
+        block("device.sensor.accelerometer.raw", "Acceleration", 60.0).class(DataClass::Behaviour).keep_days(7).signal(AXES, "m/s2", 160.0),
         block("device.sensor.gyroscope.raw", "Rotation", 60.0).class(DataClass::Behaviour).keep_days(7).signal(AXES, "rad/s", 40.0),
         block("device.sensor.magnetometer.raw", "Magnetic field", 60.0)
             .class(DataClass::Behaviour)
@@ -115,7 +113,13 @@ fn health() -> Vec<KindDef> {
             .bound("count", 0.0, 1_000_000.0, "{step}")
             .max_per_minute("count", 400.0)
             .scalar("count", "{step}"),
-        health("device.health.sleep.raw", 24, "Sleep").every(86_400.0).span().require("segments").require("segments.from").require("segments.to").require("segments.stage"),
+        health("device.health.sleep.raw", 24, "Sleep")
+            .every(86_400.0)
+            .span()
+            .require("segments")
+            .require("segments.from")
+            .require("segments.to")
+            .require("segments.stage"),
         // Ranges and units are those of the code; see `vitals`.
         health("device.health.vitals.raw", 21, "Vital sign").require("code").bound("value", -1e9, 1e9, ""),
     ]

@@ -2,10 +2,10 @@
 use crate::spec::{Card, EnumSpec, FieldSpec, FieldType, MessageSpec};
 
 /// `am.v1.Power`.
-pub static POWER: MessageSpec = MessageSpec { name: "Power", doc: "", fields: &[
+pub static POWER: MessageSpec = MessageSpec { name: "Power", doc: "The state of a battery.", fields: &[
     FieldSpec { number: 1, name: "level", json_name: "level", doc: "Percent.", ty: FieldType::Float, card: Card::Optional },
-    FieldSpec { number: 2, name: "charging", json_name: "charging", doc: "", ty: FieldType::Bool, card: Card::Implicit },
-    FieldSpec { number: 3, name: "plug", json_name: "plug", doc: "", ty: FieldType::Enum(&POWER__PLUG), card: Card::Implicit },
+    FieldSpec { number: 2, name: "charging", json_name: "charging", doc: "Power flows into the battery.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 3, name: "plug", json_name: "plug", doc: "Where the power comes from.", ty: FieldType::Enum(&POWER__PLUG), card: Card::Implicit },
     FieldSpec { number: 4, name: "temperature", json_name: "temperature", doc: "Degrees Celsius.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 5, name: "health", json_name: "health", doc: "Percent of the design capacity.", ty: FieldType::Float, card: Card::Optional },
 ] };
@@ -14,58 +14,58 @@ pub static POWER: MessageSpec = MessageSpec { name: "Power", doc: "", fields: &[
 pub static POWER__PLUG: EnumSpec = EnumSpec { name: "Power.Plug", values: &[(0, "PLUG_UNSPECIFIED"), (1, "PLUG_NONE"), (2, "PLUG_AC"), (3, "PLUG_USB"), (4, "PLUG_WIRELESS")] };
 
 /// `am.v1.SystemUsage`.
-pub static SYSTEM_USAGE: MessageSpec = MessageSpec { name: "SystemUsage", doc: "", fields: &[
+pub static SYSTEM_USAGE: MessageSpec = MessageSpec { name: "SystemUsage", doc: "How busy a machine is.", fields: &[
     FieldSpec { number: 1, name: "cpu", json_name: "cpu", doc: "Percent of all cores.", ty: FieldType::Float, card: Card::Optional },
-    FieldSpec { number: 2, name: "memory_used", json_name: "memoryUsed", doc: "", ty: FieldType::Uint64, card: Card::Optional },
-    FieldSpec { number: 3, name: "memory_total", json_name: "memoryTotal", doc: "", ty: FieldType::Uint64, card: Card::Optional },
-    FieldSpec { number: 4, name: "disk_used", json_name: "diskUsed", doc: "", ty: FieldType::Uint64, card: Card::Optional },
-    FieldSpec { number: 5, name: "disk_total", json_name: "diskTotal", doc: "", ty: FieldType::Uint64, card: Card::Optional },
-    FieldSpec { number: 6, name: "apps", json_name: "apps", doc: "", ty: FieldType::Message(|| &SYSTEM_USAGE__APP_USAGE), card: Card::Repeated },
+    FieldSpec { number: 2, name: "memory_used", json_name: "memoryUsed", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 3, name: "memory_total", json_name: "memoryTotal", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 4, name: "disk_used", json_name: "diskUsed", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 5, name: "disk_total", json_name: "diskTotal", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Optional },
+    FieldSpec { number: 6, name: "apps", json_name: "apps", doc: "The busiest apps.", ty: FieldType::Message(|| &SYSTEM_USAGE__APP_USAGE), card: Card::Repeated },
 ] };
 
 /// `am.v1.SystemUsage.AppUsage`.
-pub static SYSTEM_USAGE__APP_USAGE: MessageSpec = MessageSpec { name: "SystemUsage.AppUsage", doc: "", fields: &[
-    FieldSpec { number: 1, name: "app", json_name: "app", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "cpu", json_name: "cpu", doc: "", ty: FieldType::Float, card: Card::Implicit },
-    FieldSpec { number: 3, name: "memory", json_name: "memory", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
+pub static SYSTEM_USAGE__APP_USAGE: MessageSpec = MessageSpec { name: "SystemUsage.AppUsage", doc: "What one app uses.", fields: &[
+    FieldSpec { number: 1, name: "app", json_name: "app", doc: "Name or id of the app.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "cpu", json_name: "cpu", doc: "Percent of all cores.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "memory", json_name: "memory", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Implicit },
 ] };
 
 /// `am.v1.Wifi`.
-pub static WIFI: MessageSpec = MessageSpec { name: "Wifi", doc: "", fields: &[
-    FieldSpec { number: 1, name: "ssid", json_name: "ssid", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "bssid", json_name: "bssid", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static WIFI: MessageSpec = MessageSpec { name: "Wifi", doc: "A network in reach, or the one in use.", fields: &[
+    FieldSpec { number: 1, name: "ssid", json_name: "ssid", doc: "Name of the network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "bssid", json_name: "bssid", doc: "MAC address of the access point.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "rssi", json_name: "rssi", doc: "dBm.", ty: FieldType::Sint32, card: Card::Optional },
     FieldSpec { number: 4, name: "frequency", json_name: "frequency", doc: "MHz.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 5, name: "connected", json_name: "connected", doc: "", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 5, name: "connected", json_name: "connected", doc: "The device uses it.", ty: FieldType::Bool, card: Card::Implicit },
 ] };
 
 /// `am.v1.BluetoothScan`.
-pub static BLUETOOTH_SCAN: MessageSpec = MessageSpec { name: "BluetoothScan", doc: "", fields: &[
-    FieldSpec { number: 1, name: "devices", json_name: "devices", doc: "", ty: FieldType::Message(|| &BLUETOOTH_SCAN__DEVICE), card: Card::Repeated },
+pub static BLUETOOTH_SCAN: MessageSpec = MessageSpec { name: "BluetoothScan", doc: "The devices that a scan found.", fields: &[
+    FieldSpec { number: 1, name: "devices", json_name: "devices", doc: "All that answered.", ty: FieldType::Message(|| &BLUETOOTH_SCAN__DEVICE), card: Card::Repeated },
 ] };
 
 /// `am.v1.BluetoothScan.Device`.
-pub static BLUETOOTH_SCAN__DEVICE: MessageSpec = MessageSpec { name: "BluetoothScan.Device", doc: "", fields: &[
-    FieldSpec { number: 1, name: "address", json_name: "address", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static BLUETOOTH_SCAN__DEVICE: MessageSpec = MessageSpec { name: "BluetoothScan.Device", doc: "One device in reach.", fields: &[
+    FieldSpec { number: 1, name: "address", json_name: "address", doc: "MAC address.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "name", json_name: "name", doc: "As it calls itself.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "rssi", json_name: "rssi", doc: "dBm.", ty: FieldType::Sint32, card: Card::Optional },
 ] };
 
 /// `am.v1.CaptureState`.
 pub static CAPTURE_STATE: MessageSpec = MessageSpec { name: "CaptureState", doc: "Whether a kind is being recorded, and why not. Sent on change and daily.", fields: &[
     FieldSpec { number: 1, name: "topic", json_name: "topic", doc: "The topic it is about.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "state", json_name: "state", doc: "", ty: FieldType::Enum(&CAPTURE_STATE__STATE), card: Card::Implicit },
+    FieldSpec { number: 2, name: "state", json_name: "state", doc: "Whether it is recorded, or why not.", ty: FieldType::Enum(&CAPTURE_STATE__STATE), card: Card::Implicit },
     FieldSpec { number: 3, name: "period_ns", json_name: "periodNs", doc: "Expected nanoseconds between readings while on.", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 4, name: "since", json_name: "since", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "since", json_name: "since", doc: "When this began.", ty: FieldType::Timestamp, card: Card::Implicit },
 ] };
 
 /// `am.v1.CaptureState.State`.
 pub static CAPTURE_STATE__STATE: EnumSpec = EnumSpec { name: "CaptureState.State", values: &[(0, "STATE_UNSPECIFIED"), (1, "STATE_ON"), (2, "STATE_OFF"), (3, "STATE_PERMISSION"), (4, "STATE_CONSENT"), (5, "STATE_QUOTA"), (6, "STATE_BATTERY"), (7, "STATE_UNSUPPORTED")] };
 
 /// `am.v1.Custom`.
-pub static CUSTOM: MessageSpec = MessageSpec { name: "Custom", doc: "", fields: &[
+pub static CUSTOM: MessageSpec = MessageSpec { name: "Custom", doc: "JSON or bytes of a kind that an embedder registered.", fields: &[
     FieldSpec { number: 1, name: "json", json_name: "json", doc: "JSON text that the kind's schema describes.", ty: FieldType::String, card: Card::OneOf("body") },
-    FieldSpec { number: 2, name: "data", json_name: "data", doc: "", ty: FieldType::Bytes, card: Card::OneOf("body") },
+    FieldSpec { number: 2, name: "data", json_name: "data", doc: "Bytes that only the embedder understands.", ty: FieldType::Bytes, card: Card::OneOf("body") },
 ] };
 
 /// `am.v1.Correlation`.
@@ -205,19 +205,19 @@ pub static PROCESSING_ERROR: MessageSpec = MessageSpec { name: "ProcessingError"
 /// `am.v1.BlobRef`.
 pub static BLOB_REF: MessageSpec = MessageSpec { name: "BlobRef", doc: "Names bytes that are kept apart from the reading.", fields: &[
     FieldSpec { number: 1, name: "digest", json_name: "digest", doc: "BLAKE3 of the bytes.", ty: FieldType::Bytes, card: Card::Implicit },
-    FieldSpec { number: 2, name: "size", json_name: "size", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 2, name: "size", json_name: "size", doc: "Bytes.", ty: FieldType::Uint64, card: Card::Implicit },
     FieldSpec { number: 3, name: "mime", json_name: "mime", doc: "Media type, RFC 6838.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.AudioChunk`.
-pub static AUDIO_CHUNK: MessageSpec = MessageSpec { name: "AudioChunk", doc: "", fields: &[
-    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 3, name: "codec", json_name: "codec", doc: "", ty: FieldType::Enum(&AUDIO_CHUNK__CODEC), card: Card::Implicit },
+pub static AUDIO_CHUNK: MessageSpec = MessageSpec { name: "AudioChunk", doc: "A piece of sound; the pieces of a stream follow each other by sequence.", fields: &[
+    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "Equal for all pieces of one recording.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "Counts the pieces of the stream.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "codec", json_name: "codec", doc: "How the bytes are encoded.", ty: FieldType::Enum(&AUDIO_CHUNK__CODEC), card: Card::Implicit },
     FieldSpec { number: 4, name: "sample_rate", json_name: "sampleRate", doc: "Hertz.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 5, name: "channels", json_name: "channels", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 6, name: "duration_ns", json_name: "durationNs", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 7, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 5, name: "channels", json_name: "channels", doc: "1 for mono.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 6, name: "duration_ns", json_name: "durationNs", doc: "Nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 7, name: "blob", json_name: "blob", doc: "The sound.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
     FieldSpec { number: 8, name: "data", json_name: "data", doc: "Inline bytes of small chunks.", ty: FieldType::Bytes, card: Card::Implicit },
 ] };
 
@@ -225,39 +225,39 @@ pub static AUDIO_CHUNK: MessageSpec = MessageSpec { name: "AudioChunk", doc: "",
 pub static AUDIO_CHUNK__CODEC: EnumSpec = EnumSpec { name: "AudioChunk.Codec", values: &[(0, "CODEC_UNSPECIFIED"), (1, "CODEC_PCM16"), (2, "CODEC_WAV"), (3, "CODEC_OPUS"), (4, "CODEC_WEBM"), (5, "CODEC_MP3")] };
 
 /// `am.v1.Image`.
-pub static IMAGE: MessageSpec = MessageSpec { name: "Image", doc: "", fields: &[
-    FieldSpec { number: 1, name: "camera", json_name: "camera", doc: "", ty: FieldType::Enum(&IMAGE__CAMERA), card: Card::Implicit },
+pub static IMAGE: MessageSpec = MessageSpec { name: "Image", doc: "A photo or a screenshot.", fields: &[
+    FieldSpec { number: 1, name: "camera", json_name: "camera", doc: "Which camera took it.", ty: FieldType::Enum(&IMAGE__CAMERA), card: Card::Implicit },
     FieldSpec { number: 2, name: "pair_id", json_name: "pairId", doc: "Equal for a front and rear picture taken together.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "width", json_name: "width", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 4, name: "height", json_name: "height", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 5, name: "exif", json_name: "exif", doc: "", ty: FieldType::StringMap, card: Card::Repeated },
-    FieldSpec { number: 6, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 4, name: "height", json_name: "height", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "exif", json_name: "exif", doc: "EXIF tags by name.", ty: FieldType::StringMap, card: Card::Repeated },
+    FieldSpec { number: 6, name: "blob", json_name: "blob", doc: "The picture.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
     FieldSpec { number: 7, name: "data", json_name: "data", doc: "Inline bytes of small pictures; moved to a blob by the server.", ty: FieldType::Bytes, card: Card::Implicit },
     FieldSpec { number: 8, name: "window_title", json_name: "windowTitle", doc: "Of a screenshot.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 9, name: "app", json_name: "app", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 10, name: "mime", json_name: "mime", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "app", json_name: "app", doc: "App in the foreground, of a screenshot.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 10, name: "mime", json_name: "mime", doc: "Media type of the inline bytes.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.Image.Camera`.
 pub static IMAGE__CAMERA: EnumSpec = EnumSpec { name: "Image.Camera", values: &[(0, "CAMERA_UNSPECIFIED"), (1, "CAMERA_FRONT"), (2, "CAMERA_REAR")] };
 
 /// `am.v1.VideoFrame`.
-pub static VIDEO_FRAME: MessageSpec = MessageSpec { name: "VideoFrame", doc: "", fields: &[
-    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 3, name: "width", json_name: "width", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 4, name: "height", json_name: "height", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 5, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
-    FieldSpec { number: 6, name: "data", json_name: "data", doc: "", ty: FieldType::Bytes, card: Card::Implicit },
+pub static VIDEO_FRAME: MessageSpec = MessageSpec { name: "VideoFrame", doc: "One picture of a screen.", fields: &[
+    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "Equal for all frames of one recording.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "Counts the frames of the stream.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "width", json_name: "width", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 4, name: "height", json_name: "height", doc: "Pixels.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 5, name: "blob", json_name: "blob", doc: "The picture; JPEG, PNG or WebP.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+    FieldSpec { number: 6, name: "data", json_name: "data", doc: "Inline bytes of small pictures.", ty: FieldType::Bytes, card: Card::Implicit },
 ] };
 
 /// `am.v1.VideoChunk`.
-pub static VIDEO_CHUNK: MessageSpec = MessageSpec { name: "VideoChunk", doc: "", fields: &[
-    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 3, name: "container", json_name: "container", doc: "", ty: FieldType::Enum(&VIDEO_CHUNK__CONTAINER), card: Card::Implicit },
-    FieldSpec { number: 4, name: "duration_ns", json_name: "durationNs", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 5, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+pub static VIDEO_CHUNK: MessageSpec = MessageSpec { name: "VideoChunk", doc: "A few seconds of video.", fields: &[
+    FieldSpec { number: 1, name: "stream_id", json_name: "streamId", doc: "Equal for all pieces of one recording.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "sequence", json_name: "sequence", doc: "Counts the pieces of the stream.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 3, name: "container", json_name: "container", doc: "How the bytes are packed.", ty: FieldType::Enum(&VIDEO_CHUNK__CONTAINER), card: Card::Implicit },
+    FieldSpec { number: 4, name: "duration_ns", json_name: "durationNs", doc: "Nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 5, name: "blob", json_name: "blob", doc: "The video.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
 ] };
 
 /// `am.v1.VideoChunk.Container`.
@@ -314,55 +314,55 @@ pub static AUDIO_ENVIRONMENT__CLASS: MessageSpec = MessageSpec { name: "AudioEnv
 ] };
 
 /// `am.v1.AppEvent`.
-pub static APP_EVENT: MessageSpec = MessageSpec { name: "AppEvent", doc: "", fields: &[
+pub static APP_EVENT: MessageSpec = MessageSpec { name: "AppEvent", doc: "An app starts, stops, comes to the front or leaves it.", fields: &[
     FieldSpec { number: 1, name: "app", json_name: "app", doc: "The name a person sees.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "package", json_name: "package", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&APP_EVENT__CHANGE), card: Card::Implicit },
-    FieldSpec { number: 4, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "package", json_name: "package", doc: "Its id on the system.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "change", json_name: "change", doc: "What happened.", ty: FieldType::Enum(&APP_EVENT__CHANGE), card: Card::Implicit },
+    FieldSpec { number: 4, name: "title", json_name: "title", doc: "Of the window.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.AppEvent.Change`.
 pub static APP_EVENT__CHANGE: EnumSpec = EnumSpec { name: "AppEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_START"), (2, "CHANGE_STOP"), (3, "CHANGE_FOREGROUND"), (4, "CHANGE_BACKGROUND")] };
 
 /// `am.v1.ScreenEvent`.
-pub static SCREEN_EVENT: MessageSpec = MessageSpec { name: "ScreenEvent", doc: "", fields: &[
-    FieldSpec { number: 1, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&SCREEN_EVENT__CHANGE), card: Card::Implicit },
+pub static SCREEN_EVENT: MessageSpec = MessageSpec { name: "ScreenEvent", doc: "A screen goes on or off, is locked or unlocked.", fields: &[
+    FieldSpec { number: 1, name: "change", json_name: "change", doc: "What happened.", ty: FieldType::Enum(&SCREEN_EVENT__CHANGE), card: Card::Implicit },
 ] };
 
 /// `am.v1.ScreenEvent.Change`.
 pub static SCREEN_EVENT__CHANGE: EnumSpec = EnumSpec { name: "ScreenEvent.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_ON"), (2, "CHANGE_OFF"), (3, "CHANGE_LOCK"), (4, "CHANGE_UNLOCK")] };
 
 /// `am.v1.Notification`.
-pub static NOTIFICATION: MessageSpec = MessageSpec { name: "Notification", doc: "", fields: &[
-    FieldSpec { number: 1, name: "app", json_name: "app", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "change", json_name: "change", doc: "", ty: FieldType::Enum(&NOTIFICATION__CHANGE), card: Card::Implicit },
+pub static NOTIFICATION: MessageSpec = MessageSpec { name: "Notification", doc: "A notification that is shown or taken away.", fields: &[
+    FieldSpec { number: 1, name: "app", json_name: "app", doc: "Which app shows it.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "As shown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "text", json_name: "text", doc: "As shown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "change", json_name: "change", doc: "What happened.", ty: FieldType::Enum(&NOTIFICATION__CHANGE), card: Card::Implicit },
 ] };
 
 /// `am.v1.Notification.Change`.
 pub static NOTIFICATION__CHANGE: EnumSpec = EnumSpec { name: "Notification.Change", values: &[(0, "CHANGE_UNSPECIFIED"), (1, "CHANGE_POSTED"), (2, "CHANGE_REMOVED")] };
 
 /// `am.v1.Clipboard`.
-pub static CLIPBOARD: MessageSpec = MessageSpec { name: "Clipboard", doc: "", fields: &[
-    FieldSpec { number: 1, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "mime", json_name: "mime", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "source_app", json_name: "sourceApp", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static CLIPBOARD: MessageSpec = MessageSpec { name: "Clipboard", doc: "What was copied.", fields: &[
+    FieldSpec { number: 1, name: "text", json_name: "text", doc: "What was copied, at most 1 MB.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "mime", json_name: "mime", doc: "Media type of the text.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "source_app", json_name: "sourceApp", doc: "Where it was copied from.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.WebVisit`.
-pub static WEB_VISIT: MessageSpec = MessageSpec { name: "WebVisit", doc: "", fields: &[
-    FieldSpec { number: 1, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "dwell_ns", json_name: "dwellNs", doc: "", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 4, name: "referrer", json_name: "referrer", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static WEB_VISIT: MessageSpec = MessageSpec { name: "WebVisit", doc: "A page that was looked at.", fields: &[
+    FieldSpec { number: 1, name: "url", json_name: "url", doc: "Address of the page.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "Of the page.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "dwell_ns", json_name: "dwellNs", doc: "Time in the foreground, nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
+    FieldSpec { number: 4, name: "referrer", json_name: "referrer", doc: "Address of the page before.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.InputActivity`.
 pub static INPUT_ACTIVITY: MessageSpec = MessageSpec { name: "InputActivity", doc: "Counts from recorded_at to ended_at, never content.", fields: &[
-    FieldSpec { number: 1, name: "keys", json_name: "keys", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 2, name: "clicks", json_name: "clicks", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 3, name: "scrolls", json_name: "scrolls", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 1, name: "keys", json_name: "keys", doc: "Key presses.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "clicks", json_name: "clicks", doc: "Clicks and taps.", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 3, name: "scrolls", json_name: "scrolls", doc: "Scroll gestures.", ty: FieldType::Uint32, card: Card::Implicit },
 ] };
 
 /// `am.v1.PowerEnriched`.
@@ -571,10 +571,10 @@ pub static TEXT_EMBEDDING: MessageSpec = MessageSpec { name: "TextEmbedding", do
 ] };
 
 /// `am.v1.HeartRate`.
-pub static HEART_RATE: MessageSpec = MessageSpec { name: "HeartRate", doc: "", fields: &[
+pub static HEART_RATE: MessageSpec = MessageSpec { name: "HeartRate", doc: "Heart rate at one moment.", fields: &[
     FieldSpec { number: 1, name: "bpm", json_name: "bpm", doc: "Beats per minute.", ty: FieldType::Int32, card: Card::Implicit },
     FieldSpec { number: 2, name: "confidence", json_name: "confidence", doc: "0 to 1.", ty: FieldType::Float, card: Card::Implicit },
-    FieldSpec { number: 3, name: "zone", json_name: "zone", doc: "", ty: FieldType::Enum(&HEART_RATE__ZONE), card: Card::Implicit },
+    FieldSpec { number: 3, name: "zone", json_name: "zone", doc: "As the device sees it.", ty: FieldType::Enum(&HEART_RATE__ZONE), card: Card::Implicit },
     FieldSpec { number: 4, name: "source", json_name: "source", doc: "watch, chest_strap ...", ty: FieldType::String, card: Card::Implicit },
 ] };
 
@@ -582,77 +582,77 @@ pub static HEART_RATE: MessageSpec = MessageSpec { name: "HeartRate", doc: "", f
 pub static HEART_RATE__ZONE: EnumSpec = EnumSpec { name: "HeartRate.Zone", values: &[(0, "ZONE_UNSPECIFIED"), (1, "ZONE_RESTING"), (2, "ZONE_FAT_BURN"), (3, "ZONE_CARDIO"), (4, "ZONE_PEAK")] };
 
 /// `am.v1.RrIntervals`.
-pub static RR_INTERVALS: MessageSpec = MessageSpec { name: "RrIntervals", doc: "", fields: &[
+pub static RR_INTERVALS: MessageSpec = MessageSpec { name: "RrIntervals", doc: "Times between heart beats, from recorded_at on.", fields: &[
     FieldSpec { number: 1, name: "ms", json_name: "ms", doc: "Milliseconds between successive R peaks.", ty: FieldType::Float, card: Card::Repeated },
 ] };
 
 /// `am.v1.Steps`.
 pub static STEPS: MessageSpec = MessageSpec { name: "Steps", doc: "Steps counted from recorded_at to ended_at.", fields: &[
-    FieldSpec { number: 1, name: "count", json_name: "count", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 1, name: "count", json_name: "count", doc: "How many.", ty: FieldType::Uint32, card: Card::Implicit },
 ] };
 
 /// `am.v1.SleepStages`.
-pub static SLEEP_STAGES: MessageSpec = MessageSpec { name: "SleepStages", doc: "", fields: &[
-    FieldSpec { number: 1, name: "segments", json_name: "segments", doc: "", ty: FieldType::Message(|| &SLEEP_STAGES__SEGMENT), card: Card::Repeated },
+pub static SLEEP_STAGES: MessageSpec = MessageSpec { name: "SleepStages", doc: "A night in stages, as the device tells it.", fields: &[
+    FieldSpec { number: 1, name: "segments", json_name: "segments", doc: "In order of time.", ty: FieldType::Message(|| &SLEEP_STAGES__SEGMENT), card: Card::Repeated },
 ] };
 
 /// `am.v1.SleepStages.Segment`.
-pub static SLEEP_STAGES__SEGMENT: MessageSpec = MessageSpec { name: "SleepStages.Segment", doc: "", fields: &[
-    FieldSpec { number: 1, name: "from", json_name: "from", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 2, name: "to", json_name: "to", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 3, name: "stage", json_name: "stage", doc: "", ty: FieldType::Enum(&SLEEP_STAGES__STAGE), card: Card::Implicit },
+pub static SLEEP_STAGES__SEGMENT: MessageSpec = MessageSpec { name: "SleepStages.Segment", doc: "One stage.", fields: &[
+    FieldSpec { number: 1, name: "from", json_name: "from", doc: "Start.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 2, name: "to", json_name: "to", doc: "End, exclusive.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 3, name: "stage", json_name: "stage", doc: "Which stage.", ty: FieldType::Enum(&SLEEP_STAGES__STAGE), card: Card::Implicit },
 ] };
 
 /// `am.v1.SleepStages.Stage`.
 pub static SLEEP_STAGES__STAGE: EnumSpec = EnumSpec { name: "SleepStages.Stage", values: &[(0, "STAGE_UNSPECIFIED"), (1, "STAGE_AWAKE"), (2, "STAGE_LIGHT"), (3, "STAGE_DEEP"), (4, "STAGE_REM")] };
 
 /// `am.v1.Gps`.
-pub static GPS: MessageSpec = MessageSpec { name: "Gps", doc: "", fields: &[
-    FieldSpec { number: 1, name: "latitude", json_name: "latitude", doc: "", ty: FieldType::Double, card: Card::Implicit },
-    FieldSpec { number: 2, name: "longitude", json_name: "longitude", doc: "", ty: FieldType::Double, card: Card::Implicit },
+pub static GPS: MessageSpec = MessageSpec { name: "Gps", doc: "A position, WGS 84.", fields: &[
+    FieldSpec { number: 1, name: "latitude", json_name: "latitude", doc: "Degrees, north positive.", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 2, name: "longitude", json_name: "longitude", doc: "Degrees, east positive.", ty: FieldType::Double, card: Card::Implicit },
     FieldSpec { number: 3, name: "altitude", json_name: "altitude", doc: "Metres above the WGS 84 ellipsoid, or sea level where metadata says so.", ty: FieldType::Double, card: Card::Optional },
     FieldSpec { number: 4, name: "accuracy", json_name: "accuracy", doc: "Radius of 68 % confidence, metres.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 5, name: "speed", json_name: "speed", doc: "Metres per second.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 6, name: "bearing", json_name: "bearing", doc: "Degrees clockwise from true north.", ty: FieldType::Float, card: Card::Optional },
-    FieldSpec { number: 7, name: "vertical_accuracy", json_name: "verticalAccuracy", doc: "", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 7, name: "vertical_accuracy", json_name: "verticalAccuracy", doc: "Of the altitude, 68 % confidence, metres.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 8, name: "provider", json_name: "provider", doc: "gps, network, fused ...", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.Accelerometer`.
 pub static ACCELEROMETER: MessageSpec = MessageSpec { name: "Accelerometer", doc: "One sample, m/s². Made a one-sample block at the edge.", fields: &[
-    FieldSpec { number: 1, name: "x", json_name: "x", doc: "", ty: FieldType::Float, card: Card::Implicit },
-    FieldSpec { number: 2, name: "y", json_name: "y", doc: "", ty: FieldType::Float, card: Card::Implicit },
-    FieldSpec { number: 3, name: "z", json_name: "z", doc: "", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 1, name: "x", json_name: "x", doc: "Towards the right of the device.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 2, name: "y", json_name: "y", doc: "Towards the top of the device.", ty: FieldType::Float, card: Card::Implicit },
+    FieldSpec { number: 3, name: "z", json_name: "z", doc: "Out of the screen.", ty: FieldType::Float, card: Card::Implicit },
 ] };
 
 /// `am.v1.SampleBlock`.
 pub static SAMPLE_BLOCK: MessageSpec = MessageSpec { name: "SampleBlock", doc: "Up to five minutes of a high-rate signal, losslessly compressed per channel.", fields: &[
     FieldSpec { number: 1, name: "period_ns", json_name: "periodNs", doc: "Nanoseconds between samples; 0 when the times are in offsets.", ty: FieldType::Uint64, card: Card::Implicit },
     FieldSpec { number: 2, name: "count", json_name: "count", doc: "Samples per channel.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 3, name: "channels", json_name: "channels", doc: "", ty: FieldType::Message(|| &CHANNEL), card: Card::Repeated },
+    FieldSpec { number: 3, name: "channels", json_name: "channels", doc: "In the order of the data.", ty: FieldType::Message(|| &CHANNEL), card: Card::Repeated },
     FieldSpec { number: 4, name: "encoding", json_name: "encoding", doc: "Version of the sample-block format.", ty: FieldType::Uint32, card: Card::Implicit },
     FieldSpec { number: 5, name: "data", json_name: "data", doc: "The channels' samples, and the times when irregular; see docs/sample-blocks.md.", ty: FieldType::Bytes, card: Card::Implicit },
 ] };
 
 /// `am.v1.Channel`.
-pub static CHANNEL: MessageSpec = MessageSpec { name: "Channel", doc: "", fields: &[
-    FieldSpec { number: 1, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "unit", json_name: "unit", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static CHANNEL: MessageSpec = MessageSpec { name: "Channel", doc: "One channel of a sample block.", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "Such as x, or the electrode Fp1.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "unit", json_name: "unit", doc: "UCUM; empty for the kind's unit.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "scale", json_name: "scale", doc: "Value of one integer step; 0 for float samples.", ty: FieldType::Double, card: Card::Implicit },
 ] };
 
 /// `am.v1.Quantity`.
 pub static QUANTITY: MessageSpec = MessageSpec { name: "Quantity", doc: "One scalar. Which one, and its unit, follows from the kind or the code.", fields: &[
-    FieldSpec { number: 1, name: "value", json_name: "value", doc: "", ty: FieldType::Double, card: Card::Implicit },
+    FieldSpec { number: 1, name: "value", json_name: "value", doc: "The number.", ty: FieldType::Double, card: Card::Implicit },
     FieldSpec { number: 2, name: "unit", json_name: "unit", doc: "As sent, UCUM; converted to the kind's unit when read. Empty: the kind's unit.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "code", json_name: "code", doc: "Which vital sign; only for device.health.vitals.raw.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.AirQuality`.
-pub static AIR_QUALITY: MessageSpec = MessageSpec { name: "AirQuality", doc: "", fields: &[
+pub static AIR_QUALITY: MessageSpec = MessageSpec { name: "AirQuality", doc: "What is in the air.", fields: &[
     FieldSpec { number: 1, name: "aqi", json_name: "aqi", doc: "US EPA air quality index.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 2, name: "pm2_5", json_name: "pm25", doc: "µg/m³.", ty: FieldType::Float, card: Card::Optional },
-    FieldSpec { number: 3, name: "pm10", json_name: "pm10", doc: "", ty: FieldType::Float, card: Card::Optional },
+    FieldSpec { number: 3, name: "pm10", json_name: "pm10", doc: "µg/m³.", ty: FieldType::Float, card: Card::Optional },
     FieldSpec { number: 4, name: "co2", json_name: "co2", doc: "ppm.", ty: FieldType::Float, card: Card::Optional },
 ] };
 
@@ -1055,186 +1055,186 @@ pub static INFERRED_CONTEXT: MessageSpec = MessageSpec { name: "InferredContext"
 ] };
 
 /// `am.v1.Email`.
-pub static EMAIL: MessageSpec = MessageSpec { name: "Email", doc: "", fields: &[
+pub static EMAIL: MessageSpec = MessageSpec { name: "Email", doc: "A mail as it was received.", fields: &[
     FieldSpec { number: 1, name: "message_id", json_name: "messageId", doc: "RFC 5322 Message-ID, without angle brackets.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "thread_id", json_name: "threadId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "to", json_name: "to", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 5, name: "cc", json_name: "cc", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 6, name: "subject", json_name: "subject", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 7, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 8, name: "attachments", json_name: "attachments", doc: "", ty: FieldType::Message(|| &EMAIL__ATTACHMENT), card: Card::Repeated },
+    FieldSpec { number: 2, name: "thread_id", json_name: "threadId", doc: "Of the account; empty when it has none.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "from", json_name: "from", doc: "RFC 5322 mailbox.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "to", json_name: "to", doc: "RFC 5322 mailboxes.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 5, name: "cc", json_name: "cc", doc: "RFC 5322 mailboxes.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 6, name: "subject", json_name: "subject", doc: "As sent.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "text", json_name: "text", doc: "Plain text, or what is left of HTML without markup.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "attachments", json_name: "attachments", doc: "Files that came with it.", ty: FieldType::Message(|| &EMAIL__ATTACHMENT), card: Card::Repeated },
 ] };
 
 /// `am.v1.Email.Attachment`.
-pub static EMAIL__ATTACHMENT: MessageSpec = MessageSpec { name: "Email.Attachment", doc: "", fields: &[
-    FieldSpec { number: 1, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "blob", json_name: "blob", doc: "", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
+pub static EMAIL__ATTACHMENT: MessageSpec = MessageSpec { name: "Email.Attachment", doc: "One file.", fields: &[
+    FieldSpec { number: 1, name: "name", json_name: "name", doc: "File name.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "blob", json_name: "blob", doc: "The file.", ty: FieldType::Message(|| &BLOB_REF), card: Card::Implicit },
 ] };
 
 /// `am.v1.CalendarEvent`.
-pub static CALENDAR_EVENT: MessageSpec = MessageSpec { name: "CalendarEvent", doc: "", fields: &[
+pub static CALENDAR_EVENT: MessageSpec = MessageSpec { name: "CalendarEvent", doc: "An event of a calendar; the latest revision of a uid counts.", fields: &[
     FieldSpec { number: 1, name: "uid", json_name: "uid", doc: "RFC 5545 UID.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "recurrence", json_name: "recurrence", doc: "RFC 5545 RRULE, RDATE and EXDATE lines.", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 3, name: "start", json_name: "start", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 4, name: "end", json_name: "end", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 3, name: "start", json_name: "start", doc: "First occurrence.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "end", json_name: "end", doc: "Of the first occurrence, exclusive.", ty: FieldType::Timestamp, card: Card::Implicit },
     FieldSpec { number: 5, name: "zone", json_name: "zone", doc: "IANA zone; empty for a floating time.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "all_day", json_name: "allDay", doc: "", ty: FieldType::Bool, card: Card::Implicit },
-    FieldSpec { number: 7, name: "summary", json_name: "summary", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 8, name: "location", json_name: "location", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 9, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 10, name: "attendees", json_name: "attendees", doc: "", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 11, name: "organizer", json_name: "organizer", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "all_day", json_name: "allDay", doc: "Whole days, without times.", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 7, name: "summary", json_name: "summary", doc: "Title.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "location", json_name: "location", doc: "As written.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 9, name: "text", json_name: "text", doc: "Description.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 10, name: "attendees", json_name: "attendees", doc: "Mail addresses.", ty: FieldType::String, card: Card::Repeated },
+    FieldSpec { number: 11, name: "organizer", json_name: "organizer", doc: "Mail address.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 12, name: "revision", json_name: "revision", doc: "RFC 5545 SEQUENCE.", ty: FieldType::Uint32, card: Card::Implicit },
-    FieldSpec { number: 13, name: "cancelled", json_name: "cancelled", doc: "", ty: FieldType::Bool, card: Card::Implicit },
+    FieldSpec { number: 13, name: "cancelled", json_name: "cancelled", doc: "It does not take place.", ty: FieldType::Bool, card: Card::Implicit },
     FieldSpec { number: 14, name: "recurrence_id", json_name: "recurrenceId", doc: "Which occurrence of a recurring event this replaces.", ty: FieldType::Timestamp, card: Card::Implicit },
 ] };
 
 /// `am.v1.SocialPost`.
-pub static SOCIAL_POST: MessageSpec = MessageSpec { name: "SocialPost", doc: "", fields: &[
-    FieldSpec { number: 1, name: "network", json_name: "network", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "post_id", json_name: "postId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "author", json_name: "author", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 5, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static SOCIAL_POST: MessageSpec = MessageSpec { name: "SocialPost", doc: "A post or story on a network.", fields: &[
+    FieldSpec { number: 1, name: "network", json_name: "network", doc: "Such as twitter, hackernews, mastodon.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "post_id", json_name: "postId", doc: "Id at the network.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "author", json_name: "author", doc: "Who wrote it.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "url", json_name: "url", doc: "Where it is, or what it points to.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "title", json_name: "title", doc: "Of a story.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "text", json_name: "text", doc: "What it says.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.Note`.
-pub static NOTE: MessageSpec = MessageSpec { name: "Note", doc: "", fields: &[
-    FieldSpec { number: 1, name: "note_id", json_name: "noteId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "title", json_name: "title", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "tags", json_name: "tags", doc: "", ty: FieldType::String, card: Card::Repeated },
+pub static NOTE: MessageSpec = MessageSpec { name: "Note", doc: "A note that a person wrote.", fields: &[
+    FieldSpec { number: 1, name: "note_id", json_name: "noteId", doc: "Id in the app.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "title", json_name: "title", doc: "May be empty.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "text", json_name: "text", doc: "Plain text or Markdown.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "tags", json_name: "tags", doc: "Without the number sign.", ty: FieldType::String, card: Card::Repeated },
 ] };
 
 /// `am.v1.Questionnaire`.
 pub static QUESTIONNAIRE: MessageSpec = MessageSpec { name: "Questionnaire", doc: "Answers to a form.", fields: &[
-    FieldSpec { number: 1, name: "form_id", json_name: "formId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "form_version", json_name: "formVersion", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "answers", json_name: "answers", doc: "", ty: FieldType::Message(|| &QUESTIONNAIRE__ANSWER), card: Card::Repeated },
+    FieldSpec { number: 1, name: "form_id", json_name: "formId", doc: "Which form.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "form_version", json_name: "formVersion", doc: "Version of the form.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "answers", json_name: "answers", doc: "In the order of the form.", ty: FieldType::Message(|| &QUESTIONNAIRE__ANSWER), card: Card::Repeated },
 ] };
 
 /// `am.v1.Questionnaire.Answer`.
-pub static QUESTIONNAIRE__ANSWER: MessageSpec = MessageSpec { name: "Questionnaire.Answer", doc: "", fields: &[
-    FieldSpec { number: 1, name: "question_id", json_name: "questionId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "question", json_name: "question", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "number", json_name: "number", doc: "", ty: FieldType::Double, card: Card::OneOf("answer") },
-    FieldSpec { number: 4, name: "text", json_name: "text", doc: "", ty: FieldType::String, card: Card::OneOf("answer") },
-    FieldSpec { number: 5, name: "flag", json_name: "flag", doc: "", ty: FieldType::Bool, card: Card::OneOf("answer") },
+pub static QUESTIONNAIRE__ANSWER: MessageSpec = MessageSpec { name: "Questionnaire.Answer", doc: "One answer.", fields: &[
+    FieldSpec { number: 1, name: "question_id", json_name: "questionId", doc: "Id within the form.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "question", json_name: "question", doc: "As it was put.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "number", json_name: "number", doc: "A number or a point on a scale.", ty: FieldType::Double, card: Card::OneOf("answer") },
+    FieldSpec { number: 4, name: "text", json_name: "text", doc: "Words.", ty: FieldType::String, card: Card::OneOf("answer") },
+    FieldSpec { number: 5, name: "flag", json_name: "flag", doc: "Yes or no.", ty: FieldType::Bool, card: Card::OneOf("answer") },
 ] };
 
 /// `am.v1.UrlTask`.
 pub static URL_TASK: MessageSpec = MessageSpec { name: "UrlTask", doc: "An address that a person asked to keep.", fields: &[
-    FieldSpec { number: 1, name: "url", json_name: "url", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "why", json_name: "why", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "from", json_name: "from", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 1, name: "url", json_name: "url", doc: "The address.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "why", json_name: "why", doc: "Why it is kept.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "from", json_name: "from", doc: "Where it was found.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.Reading`.
 pub static READING: MessageSpec = MessageSpec { name: "Reading", doc: "One thing that a device, an account or a processor recorded.", fields: &[
-    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "What recorded it.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "reading_id", json_name: "readingId", doc: "A UUID; version 7 from our own clients. Without one, the server derives a version 8 id from the content.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "recorded_at", json_name: "recordedAt", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 4, name: "metadata", json_name: "metadata", doc: "", ty: FieldType::StringMap, card: Card::Repeated },
+    FieldSpec { number: 3, name: "recorded_at", json_name: "recordedAt", doc: "When it was recorded, or when its span began.", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "metadata", json_name: "metadata", doc: "Anything else the device says.", ty: FieldType::StringMap, card: Card::Repeated },
     FieldSpec { number: 5, name: "kind", json_name: "kind", doc: "The topic. Without it the payload's field decides.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 6, name: "ended_at", json_name: "endedAt", doc: "The end of a span that began at recorded_at.", ty: FieldType::Timestamp, card: Card::Implicit },
-    FieldSpec { number: 7, name: "time_basis", json_name: "timeBasis", doc: "", ty: FieldType::Enum(&TIME_BASIS), card: Card::Implicit },
+    FieldSpec { number: 7, name: "time_basis", json_name: "timeBasis", doc: "What recorded_at means.", ty: FieldType::Enum(&TIME_BASIS), card: Card::Implicit },
     FieldSpec { number: 8, name: "zone_offset_minutes", json_name: "zoneOffsetMinutes", doc: "Minutes east of UTC where it was recorded; only with OFFSET_KNOWN.", ty: FieldType::Sint32, card: Card::Optional },
     FieldSpec { number: 9, name: "uncertainty_ns", json_name: "uncertaintyNs", doc: "How far recorded_at may be off, in nanoseconds.", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 10, name: "heart_rate", json_name: "heartRate", doc: "", ty: FieldType::Message(|| &HEART_RATE), card: Card::OneOf("data") },
-    FieldSpec { number: 11, name: "gps", json_name: "gps", doc: "", ty: FieldType::Message(|| &GPS), card: Card::OneOf("data") },
-    FieldSpec { number: 12, name: "accelerometer", json_name: "accelerometer", doc: "", ty: FieldType::Message(|| &ACCELEROMETER), card: Card::OneOf("data") },
-    FieldSpec { number: 13, name: "audio", json_name: "audio", doc: "", ty: FieldType::Message(|| &AUDIO_CHUNK), card: Card::OneOf("data") },
-    FieldSpec { number: 14, name: "image", json_name: "image", doc: "", ty: FieldType::Message(|| &IMAGE), card: Card::OneOf("data") },
+    FieldSpec { number: 10, name: "heart_rate", json_name: "heartRate", doc: "Heart rate at one moment.", ty: FieldType::Message(|| &HEART_RATE), card: Card::OneOf("data") },
+    FieldSpec { number: 11, name: "gps", json_name: "gps", doc: "A position, WGS 84.", ty: FieldType::Message(|| &GPS), card: Card::OneOf("data") },
+    FieldSpec { number: 12, name: "accelerometer", json_name: "accelerometer", doc: "One sample, m/s². Made a one-sample block at the edge.", ty: FieldType::Message(|| &ACCELEROMETER), card: Card::OneOf("data") },
+    FieldSpec { number: 13, name: "audio", json_name: "audio", doc: "A piece of sound; the pieces of a stream follow each other by sequence.", ty: FieldType::Message(|| &AUDIO_CHUNK), card: Card::OneOf("data") },
+    FieldSpec { number: 14, name: "image", json_name: "image", doc: "A photo or a screenshot.", ty: FieldType::Message(|| &IMAGE), card: Card::OneOf("data") },
     FieldSpec { number: 15, name: "sequence", json_name: "sequence", doc: "Counts the readings of a device and kind; a jump is a gap.", ty: FieldType::Uint64, card: Card::Implicit },
     FieldSpec { number: 16, name: "traceparent", json_name: "traceparent", doc: "W3C trace context, version 00.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 17, name: "lineage", json_name: "lineage", doc: "What a derived reading was made from.", ty: FieldType::Message(|| &LINEAGE), card: Card::Implicit },
     FieldSpec { number: 18, name: "quality", json_name: "quality", doc: "0 to 1; absent when unknown.", ty: FieldType::Float, card: Card::Optional },
-    FieldSpec { number: 20, name: "sample_block", json_name: "sampleBlock", doc: "", ty: FieldType::Message(|| &SAMPLE_BLOCK), card: Card::OneOf("data") },
-    FieldSpec { number: 21, name: "quantity", json_name: "quantity", doc: "", ty: FieldType::Message(|| &QUANTITY), card: Card::OneOf("data") },
-    FieldSpec { number: 22, name: "rr_intervals", json_name: "rrIntervals", doc: "", ty: FieldType::Message(|| &RR_INTERVALS), card: Card::OneOf("data") },
-    FieldSpec { number: 23, name: "steps", json_name: "steps", doc: "", ty: FieldType::Message(|| &STEPS), card: Card::OneOf("data") },
-    FieldSpec { number: 24, name: "sleep_stages", json_name: "sleepStages", doc: "", ty: FieldType::Message(|| &SLEEP_STAGES), card: Card::OneOf("data") },
-    FieldSpec { number: 25, name: "power", json_name: "power", doc: "", ty: FieldType::Message(|| &POWER), card: Card::OneOf("data") },
-    FieldSpec { number: 26, name: "system_usage", json_name: "systemUsage", doc: "", ty: FieldType::Message(|| &SYSTEM_USAGE), card: Card::OneOf("data") },
-    FieldSpec { number: 27, name: "wifi", json_name: "wifi", doc: "", ty: FieldType::Message(|| &WIFI), card: Card::OneOf("data") },
-    FieldSpec { number: 28, name: "bluetooth_scan", json_name: "bluetoothScan", doc: "", ty: FieldType::Message(|| &BLUETOOTH_SCAN), card: Card::OneOf("data") },
-    FieldSpec { number: 29, name: "capture_state", json_name: "captureState", doc: "", ty: FieldType::Message(|| &CAPTURE_STATE), card: Card::OneOf("data") },
-    FieldSpec { number: 30, name: "app_event", json_name: "appEvent", doc: "", ty: FieldType::Message(|| &APP_EVENT), card: Card::OneOf("data") },
-    FieldSpec { number: 31, name: "screen_event", json_name: "screenEvent", doc: "", ty: FieldType::Message(|| &SCREEN_EVENT), card: Card::OneOf("data") },
-    FieldSpec { number: 32, name: "notification", json_name: "notification", doc: "", ty: FieldType::Message(|| &NOTIFICATION), card: Card::OneOf("data") },
-    FieldSpec { number: 33, name: "clipboard", json_name: "clipboard", doc: "", ty: FieldType::Message(|| &CLIPBOARD), card: Card::OneOf("data") },
-    FieldSpec { number: 34, name: "web_visit", json_name: "webVisit", doc: "", ty: FieldType::Message(|| &WEB_VISIT), card: Card::OneOf("data") },
-    FieldSpec { number: 35, name: "input_activity", json_name: "inputActivity", doc: "", ty: FieldType::Message(|| &INPUT_ACTIVITY), card: Card::OneOf("data") },
-    FieldSpec { number: 36, name: "email", json_name: "email", doc: "", ty: FieldType::Message(|| &EMAIL), card: Card::OneOf("data") },
-    FieldSpec { number: 37, name: "calendar_event", json_name: "calendarEvent", doc: "", ty: FieldType::Message(|| &CALENDAR_EVENT), card: Card::OneOf("data") },
-    FieldSpec { number: 38, name: "social_post", json_name: "socialPost", doc: "", ty: FieldType::Message(|| &SOCIAL_POST), card: Card::OneOf("data") },
-    FieldSpec { number: 39, name: "note", json_name: "note", doc: "", ty: FieldType::Message(|| &NOTE), card: Card::OneOf("data") },
-    FieldSpec { number: 40, name: "questionnaire", json_name: "questionnaire", doc: "", ty: FieldType::Message(|| &QUESTIONNAIRE), card: Card::OneOf("data") },
-    FieldSpec { number: 41, name: "url_task", json_name: "urlTask", doc: "", ty: FieldType::Message(|| &URL_TASK), card: Card::OneOf("data") },
-    FieldSpec { number: 42, name: "video_frame", json_name: "videoFrame", doc: "", ty: FieldType::Message(|| &VIDEO_FRAME), card: Card::OneOf("data") },
-    FieldSpec { number: 43, name: "video_chunk", json_name: "videoChunk", doc: "", ty: FieldType::Message(|| &VIDEO_CHUNK), card: Card::OneOf("data") },
-    FieldSpec { number: 44, name: "air_quality", json_name: "airQuality", doc: "", ty: FieldType::Message(|| &AIR_QUALITY), card: Card::OneOf("data") },
-    FieldSpec { number: 45, name: "custom", json_name: "custom", doc: "", ty: FieldType::Message(|| &CUSTOM), card: Card::OneOf("data") },
-    FieldSpec { number: 100, name: "speech_audio", json_name: "speechAudio", doc: "", ty: FieldType::Message(|| &SPEECH_AUDIO), card: Card::OneOf("data") },
-    FieldSpec { number: 101, name: "transcript", json_name: "transcript", doc: "", ty: FieldType::Message(|| &TRANSCRIPT), card: Card::OneOf("data") },
-    FieldSpec { number: 102, name: "audio_environment", json_name: "audioEnvironment", doc: "", ty: FieldType::Message(|| &AUDIO_ENVIRONMENT), card: Card::OneOf("data") },
-    FieldSpec { number: 103, name: "camera_preprocessed", json_name: "cameraPreprocessed", doc: "", ty: FieldType::Message(|| &CAMERA_PREPROCESSED), card: Card::OneOf("data") },
-    FieldSpec { number: 104, name: "screenshot_preprocessed", json_name: "screenshotPreprocessed", doc: "", ty: FieldType::Message(|| &SCREENSHOT_PREPROCESSED), card: Card::OneOf("data") },
-    FieldSpec { number: 105, name: "image_caption", json_name: "imageCaption", doc: "", ty: FieldType::Message(|| &IMAGE_CAPTION), card: Card::OneOf("data") },
-    FieldSpec { number: 106, name: "objects_detected", json_name: "objectsDetected", doc: "", ty: FieldType::Message(|| &OBJECTS_DETECTED), card: Card::OneOf("data") },
-    FieldSpec { number: 107, name: "objects_hashed", json_name: "objectsHashed", doc: "", ty: FieldType::Message(|| &OBJECTS_HASHED), card: Card::OneOf("data") },
-    FieldSpec { number: 108, name: "faces_detected", json_name: "facesDetected", doc: "", ty: FieldType::Message(|| &FACES_DETECTED), card: Card::OneOf("data") },
-    FieldSpec { number: 109, name: "pose_detected", json_name: "poseDetected", doc: "", ty: FieldType::Message(|| &POSE_DETECTED), card: Card::OneOf("data") },
-    FieldSpec { number: 110, name: "gaze_detected", json_name: "gazeDetected", doc: "", ty: FieldType::Message(|| &GAZE_DETECTED), card: Card::OneOf("data") },
-    FieldSpec { number: 111, name: "ocr_text", json_name: "ocrText", doc: "", ty: FieldType::Message(|| &OCR_TEXT), card: Card::OneOf("data") },
-    FieldSpec { number: 112, name: "cleaned_text", json_name: "cleanedText", doc: "", ty: FieldType::Message(|| &CLEANED_TEXT), card: Card::OneOf("data") },
-    FieldSpec { number: 113, name: "video_analysis", json_name: "videoAnalysis", doc: "", ty: FieldType::Message(|| &VIDEO_ANALYSIS), card: Card::OneOf("data") },
-    FieldSpec { number: 114, name: "slam_map", json_name: "slamMap", doc: "", ty: FieldType::Message(|| &SLAM_MAP), card: Card::OneOf("data") },
-    FieldSpec { number: 115, name: "reconstruction", json_name: "reconstruction", doc: "", ty: FieldType::Message(|| &RECONSTRUCTION), card: Card::OneOf("data") },
-    FieldSpec { number: 116, name: "inferred_context", json_name: "inferredContext", doc: "", ty: FieldType::Message(|| &INFERRED_CONTEXT), card: Card::OneOf("data") },
-    FieldSpec { number: 120, name: "georegion_presence", json_name: "georegionPresence", doc: "", ty: FieldType::Message(|| &GEOREGION_PRESENCE), card: Card::OneOf("data") },
-    FieldSpec { number: 121, name: "visit", json_name: "visit", doc: "", ty: FieldType::Message(|| &VISIT), card: Card::OneOf("data") },
-    FieldSpec { number: 122, name: "geocoded_address", json_name: "geocodedAddress", doc: "", ty: FieldType::Message(|| &GEOCODED_ADDRESS), card: Card::OneOf("data") },
-    FieldSpec { number: 123, name: "business_match", json_name: "businessMatch", doc: "", ty: FieldType::Message(|| &BUSINESS_MATCH), card: Card::OneOf("data") },
-    FieldSpec { number: 130, name: "motion_window", json_name: "motionWindow", doc: "", ty: FieldType::Message(|| &MOTION_WINDOW), card: Card::OneOf("data") },
-    FieldSpec { number: 131, name: "significant_motion", json_name: "significantMotion", doc: "", ty: FieldType::Message(|| &SIGNIFICANT_MOTION), card: Card::OneOf("data") },
-    FieldSpec { number: 132, name: "activity", json_name: "activity", doc: "", ty: FieldType::Message(|| &ACTIVITY), card: Card::OneOf("data") },
-    FieldSpec { number: 140, name: "hrv", json_name: "hrv", doc: "", ty: FieldType::Message(|| &HRV), card: Card::OneOf("data") },
-    FieldSpec { number: 141, name: "sleep_staged", json_name: "sleepStaged", doc: "", ty: FieldType::Message(|| &SLEEP_STAGED), card: Card::OneOf("data") },
-    FieldSpec { number: 142, name: "cleaned_eeg", json_name: "cleanedEeg", doc: "", ty: FieldType::Message(|| &CLEANED_EEG), card: Card::OneOf("data") },
-    FieldSpec { number: 143, name: "eeg_features", json_name: "eegFeatures", doc: "", ty: FieldType::Message(|| &EEG_FEATURES), card: Card::OneOf("data") },
-    FieldSpec { number: 150, name: "parsed_email", json_name: "parsedEmail", doc: "", ty: FieldType::Message(|| &PARSED_EMAIL), card: Card::OneOf("data") },
-    FieldSpec { number: 151, name: "email_embedded", json_name: "emailEmbedded", doc: "", ty: FieldType::Message(|| &EMAIL_EMBEDDED), card: Card::OneOf("data") },
-    FieldSpec { number: 152, name: "calendar_enriched", json_name: "calendarEnriched", doc: "", ty: FieldType::Message(|| &CALENDAR_ENRICHED), card: Card::OneOf("data") },
-    FieldSpec { number: 153, name: "calendar_embedded", json_name: "calendarEmbedded", doc: "", ty: FieldType::Message(|| &CALENDAR_EMBEDDED), card: Card::OneOf("data") },
-    FieldSpec { number: 154, name: "story_content", json_name: "storyContent", doc: "", ty: FieldType::Message(|| &STORY_CONTENT), card: Card::OneOf("data") },
-    FieldSpec { number: 155, name: "story_embedded", json_name: "storyEmbedded", doc: "", ty: FieldType::Message(|| &STORY_EMBEDDED), card: Card::OneOf("data") },
-    FieldSpec { number: 156, name: "archived_post", json_name: "archivedPost", doc: "", ty: FieldType::Message(|| &ARCHIVED_POST), card: Card::OneOf("data") },
-    FieldSpec { number: 157, name: "pdf_text", json_name: "pdfText", doc: "", ty: FieldType::Message(|| &PDF_TEXT), card: Card::OneOf("data") },
-    FieldSpec { number: 158, name: "text_embedding", json_name: "textEmbedding", doc: "", ty: FieldType::Message(|| &TEXT_EMBEDDING), card: Card::OneOf("data") },
-    FieldSpec { number: 160, name: "power_enriched", json_name: "powerEnriched", doc: "", ty: FieldType::Message(|| &POWER_ENRICHED), card: Card::OneOf("data") },
-    FieldSpec { number: 161, name: "power_pattern", json_name: "powerPattern", doc: "", ty: FieldType::Message(|| &POWER_PATTERN), card: Card::OneOf("data") },
-    FieldSpec { number: 162, name: "wifi_enriched", json_name: "wifiEnriched", doc: "", ty: FieldType::Message(|| &WIFI_ENRICHED), card: Card::OneOf("data") },
-    FieldSpec { number: 163, name: "network_place", json_name: "networkPlace", doc: "", ty: FieldType::Message(|| &NETWORK_PLACE), card: Card::OneOf("data") },
-    FieldSpec { number: 164, name: "app_session", json_name: "appSession", doc: "", ty: FieldType::Message(|| &APP_SESSION), card: Card::OneOf("data") },
-    FieldSpec { number: 165, name: "usage_anomaly", json_name: "usageAnomaly", doc: "", ty: FieldType::Message(|| &USAGE_ANOMALY), card: Card::OneOf("data") },
-    FieldSpec { number: 170, name: "correlation", json_name: "correlation", doc: "", ty: FieldType::Message(|| &CORRELATION), card: Card::OneOf("data") },
-    FieldSpec { number: 171, name: "pattern", json_name: "pattern", doc: "", ty: FieldType::Message(|| &PATTERN), card: Card::OneOf("data") },
-    FieldSpec { number: 172, name: "prediction", json_name: "prediction", doc: "", ty: FieldType::Message(|| &PREDICTION), card: Card::OneOf("data") },
-    FieldSpec { number: 173, name: "alert", json_name: "alert", doc: "", ty: FieldType::Message(|| &ALERT), card: Card::OneOf("data") },
-    FieldSpec { number: 174, name: "memory", json_name: "memory", doc: "", ty: FieldType::Message(|| &MEMORY), card: Card::OneOf("data") },
-    FieldSpec { number: 175, name: "nudge_proposed", json_name: "nudgeProposed", doc: "", ty: FieldType::Message(|| &NUDGE_PROPOSED), card: Card::OneOf("data") },
-    FieldSpec { number: 176, name: "nudge_sent", json_name: "nudgeSent", doc: "", ty: FieldType::Message(|| &NUDGE_SENT), card: Card::OneOf("data") },
-    FieldSpec { number: 177, name: "nudge_reaction", json_name: "nudgeReaction", doc: "", ty: FieldType::Message(|| &NUDGE_REACTION), card: Card::OneOf("data") },
-    FieldSpec { number: 178, name: "processing_error", json_name: "processingError", doc: "", ty: FieldType::Message(|| &PROCESSING_ERROR), card: Card::OneOf("data") },
+    FieldSpec { number: 20, name: "sample_block", json_name: "sampleBlock", doc: "Up to five minutes of a high-rate signal, losslessly compressed per channel.", ty: FieldType::Message(|| &SAMPLE_BLOCK), card: Card::OneOf("data") },
+    FieldSpec { number: 21, name: "quantity", json_name: "quantity", doc: "One scalar. Which one, and its unit, follows from the kind or the code.", ty: FieldType::Message(|| &QUANTITY), card: Card::OneOf("data") },
+    FieldSpec { number: 22, name: "rr_intervals", json_name: "rrIntervals", doc: "Times between heart beats, from recorded_at on.", ty: FieldType::Message(|| &RR_INTERVALS), card: Card::OneOf("data") },
+    FieldSpec { number: 23, name: "steps", json_name: "steps", doc: "Steps counted from recorded_at to ended_at.", ty: FieldType::Message(|| &STEPS), card: Card::OneOf("data") },
+    FieldSpec { number: 24, name: "sleep_stages", json_name: "sleepStages", doc: "A night in stages, as the device tells it.", ty: FieldType::Message(|| &SLEEP_STAGES), card: Card::OneOf("data") },
+    FieldSpec { number: 25, name: "power", json_name: "power", doc: "The state of a battery.", ty: FieldType::Message(|| &POWER), card: Card::OneOf("data") },
+    FieldSpec { number: 26, name: "system_usage", json_name: "systemUsage", doc: "How busy a machine is.", ty: FieldType::Message(|| &SYSTEM_USAGE), card: Card::OneOf("data") },
+    FieldSpec { number: 27, name: "wifi", json_name: "wifi", doc: "A network in reach, or the one in use.", ty: FieldType::Message(|| &WIFI), card: Card::OneOf("data") },
+    FieldSpec { number: 28, name: "bluetooth_scan", json_name: "bluetoothScan", doc: "The devices that a scan found.", ty: FieldType::Message(|| &BLUETOOTH_SCAN), card: Card::OneOf("data") },
+    FieldSpec { number: 29, name: "capture_state", json_name: "captureState", doc: "Whether a kind is being recorded, and why not. Sent on change and daily.", ty: FieldType::Message(|| &CAPTURE_STATE), card: Card::OneOf("data") },
+    FieldSpec { number: 30, name: "app_event", json_name: "appEvent", doc: "An app starts, stops, comes to the front or leaves it.", ty: FieldType::Message(|| &APP_EVENT), card: Card::OneOf("data") },
+    FieldSpec { number: 31, name: "screen_event", json_name: "screenEvent", doc: "A screen goes on or off, is locked or unlocked.", ty: FieldType::Message(|| &SCREEN_EVENT), card: Card::OneOf("data") },
+    FieldSpec { number: 32, name: "notification", json_name: "notification", doc: "A notification that is shown or taken away.", ty: FieldType::Message(|| &NOTIFICATION), card: Card::OneOf("data") },
+    FieldSpec { number: 33, name: "clipboard", json_name: "clipboard", doc: "What was copied.", ty: FieldType::Message(|| &CLIPBOARD), card: Card::OneOf("data") },
+    FieldSpec { number: 34, name: "web_visit", json_name: "webVisit", doc: "A page that was looked at.", ty: FieldType::Message(|| &WEB_VISIT), card: Card::OneOf("data") },
+    FieldSpec { number: 35, name: "input_activity", json_name: "inputActivity", doc: "Counts from recorded_at to ended_at, never content.", ty: FieldType::Message(|| &INPUT_ACTIVITY), card: Card::OneOf("data") },
+    FieldSpec { number: 36, name: "email", json_name: "email", doc: "A mail as it was received.", ty: FieldType::Message(|| &EMAIL), card: Card::OneOf("data") },
+    FieldSpec { number: 37, name: "calendar_event", json_name: "calendarEvent", doc: "An event of a calendar; the latest revision of a uid counts.", ty: FieldType::Message(|| &CALENDAR_EVENT), card: Card::OneOf("data") },
+    FieldSpec { number: 38, name: "social_post", json_name: "socialPost", doc: "A post or story on a network.", ty: FieldType::Message(|| &SOCIAL_POST), card: Card::OneOf("data") },
+    FieldSpec { number: 39, name: "note", json_name: "note", doc: "A note that a person wrote.", ty: FieldType::Message(|| &NOTE), card: Card::OneOf("data") },
+    FieldSpec { number: 40, name: "questionnaire", json_name: "questionnaire", doc: "Answers to a form.", ty: FieldType::Message(|| &QUESTIONNAIRE), card: Card::OneOf("data") },
+    FieldSpec { number: 41, name: "url_task", json_name: "urlTask", doc: "An address that a person asked to keep.", ty: FieldType::Message(|| &URL_TASK), card: Card::OneOf("data") },
+    FieldSpec { number: 42, name: "video_frame", json_name: "videoFrame", doc: "One picture of a screen.", ty: FieldType::Message(|| &VIDEO_FRAME), card: Card::OneOf("data") },
+    FieldSpec { number: 43, name: "video_chunk", json_name: "videoChunk", doc: "A few seconds of video.", ty: FieldType::Message(|| &VIDEO_CHUNK), card: Card::OneOf("data") },
+    FieldSpec { number: 44, name: "air_quality", json_name: "airQuality", doc: "What is in the air.", ty: FieldType::Message(|| &AIR_QUALITY), card: Card::OneOf("data") },
+    FieldSpec { number: 45, name: "custom", json_name: "custom", doc: "JSON or bytes of a kind that an embedder registered.", ty: FieldType::Message(|| &CUSTOM), card: Card::OneOf("data") },
+    FieldSpec { number: 100, name: "speech_audio", json_name: "speechAudio", doc: "The parts of a recording that hold speech, from recorded_at to ended_at.", ty: FieldType::Message(|| &SPEECH_AUDIO), card: Card::OneOf("data") },
+    FieldSpec { number: 101, name: "transcript", json_name: "transcript", doc: "What was said, word by word.", ty: FieldType::Message(|| &TRANSCRIPT), card: Card::OneOf("data") },
+    FieldSpec { number: 102, name: "audio_environment", json_name: "audioEnvironment", doc: "What the surroundings sound like.", ty: FieldType::Message(|| &AUDIO_ENVIRONMENT), card: Card::OneOf("data") },
+    FieldSpec { number: 103, name: "camera_preprocessed", json_name: "cameraPreprocessed", doc: "A camera picture made ready for models.", ty: FieldType::Message(|| &CAMERA_PREPROCESSED), card: Card::OneOf("data") },
+    FieldSpec { number: 104, name: "screenshot_preprocessed", json_name: "screenshotPreprocessed", doc: "A screenshot made ready for reading.", ty: FieldType::Message(|| &SCREENSHOT_PREPROCESSED), card: Card::OneOf("data") },
+    FieldSpec { number: 105, name: "image_caption", json_name: "imageCaption", doc: "What a vision language model says of a picture.", ty: FieldType::Message(|| &IMAGE_CAPTION), card: Card::OneOf("data") },
+    FieldSpec { number: 106, name: "objects_detected", json_name: "objectsDetected", doc: "The things in a picture.", ty: FieldType::Message(|| &OBJECTS_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 107, name: "objects_hashed", json_name: "objectsHashed", doc: "Hashes by which the same thing is known again.", ty: FieldType::Message(|| &OBJECTS_HASHED), card: Card::OneOf("data") },
+    FieldSpec { number: 108, name: "faces_detected", json_name: "facesDetected", doc: "The faces in a picture.", ty: FieldType::Message(|| &FACES_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 109, name: "pose_detected", json_name: "poseDetected", doc: "How the people in a picture stand.", ty: FieldType::Message(|| &POSE_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 110, name: "gaze_detected", json_name: "gazeDetected", doc: "Where the people in a picture look.", ty: FieldType::Message(|| &GAZE_DETECTED), card: Card::OneOf("data") },
+    FieldSpec { number: 111, name: "ocr_text", json_name: "ocrText", doc: "The text in a picture, line by line.", ty: FieldType::Message(|| &OCR_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 112, name: "cleaned_text", json_name: "cleanedText", doc: "The text of a picture, made fit for search.", ty: FieldType::Message(|| &CLEANED_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 113, name: "video_analysis", json_name: "videoAnalysis", doc: "Objects and movement in a piece of video.", ty: FieldType::Message(|| &VIDEO_ANALYSIS), card: Card::OneOf("data") },
+    FieldSpec { number: 114, name: "slam_map", json_name: "slamMap", doc: "Where the camera is in a map that it builds.", ty: FieldType::Message(|| &SLAM_MAP), card: Card::OneOf("data") },
+    FieldSpec { number: 115, name: "reconstruction", json_name: "reconstruction", doc: "A scene in three dimensions, from a pair of pictures or more.", ty: FieldType::Message(|| &RECONSTRUCTION), card: Card::OneOf("data") },
+    FieldSpec { number: 116, name: "inferred_context", json_name: "inferredContext", doc: "What a model makes of a moment: several sources seen together.", ty: FieldType::Message(|| &INFERRED_CONTEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 120, name: "georegion_presence", json_name: "georegionPresence", doc: "A saved region is entered, left, or the person is in it.", ty: FieldType::Message(|| &GEOREGION_PRESENCE), card: Card::OneOf("data") },
+    FieldSpec { number: 121, name: "visit", json_name: "visit", doc: "A stay at one place, from recorded_at to ended_at.", ty: FieldType::Message(|| &VISIT), card: Card::OneOf("data") },
+    FieldSpec { number: 122, name: "geocoded_address", json_name: "geocodedAddress", doc: "The address of a position.", ty: FieldType::Message(|| &GEOCODED_ADDRESS), card: Card::OneOf("data") },
+    FieldSpec { number: 123, name: "business_match", json_name: "businessMatch", doc: "The business at a position.", ty: FieldType::Message(|| &BUSINESS_MATCH), card: Card::OneOf("data") },
+    FieldSpec { number: 130, name: "motion_window", json_name: "motionWindow", doc: "Features of one window of acceleration, from recorded_at to ended_at. Gravity is included unless a field says otherwise.", ty: FieldType::Message(|| &MOTION_WINDOW), card: Card::OneOf("data") },
+    FieldSpec { number: 131, name: "significant_motion", json_name: "significantMotion", doc: "A movement that stands out from what was before.", ty: FieldType::Message(|| &SIGNIFICANT_MOTION), card: Card::OneOf("data") },
+    FieldSpec { number: 132, name: "activity", json_name: "activity", doc: "What a person does, from recorded_at to ended_at.", ty: FieldType::Message(|| &ACTIVITY), card: Card::OneOf("data") },
+    FieldSpec { number: 140, name: "hrv", json_name: "hrv", doc: "Heart rate variability from recorded_at to ended_at (Task Force of the ESC and NASPE, 1996).", ty: FieldType::Message(|| &HRV), card: Card::OneOf("data") },
+    FieldSpec { number: 141, name: "sleep_staged", json_name: "sleepStaged", doc: "A night in stages, as computed here.", ty: FieldType::Message(|| &SLEEP_STAGED), card: Card::OneOf("data") },
+    FieldSpec { number: 142, name: "cleaned_eeg", json_name: "cleanedEeg", doc: "EEG without its artifacts.", ty: FieldType::Message(|| &CLEANED_EEG), card: Card::OneOf("data") },
+    FieldSpec { number: 143, name: "eeg_features", json_name: "eegFeatures", doc: "Power in the bands of the EEG, from recorded_at to ended_at.", ty: FieldType::Message(|| &EEG_FEATURES), card: Card::OneOf("data") },
+    FieldSpec { number: 150, name: "parsed_email", json_name: "parsedEmail", doc: "A mail with its parts told apart.", ty: FieldType::Message(|| &PARSED_EMAIL), card: Card::OneOf("data") },
+    FieldSpec { number: 151, name: "email_embedded", json_name: "emailEmbedded", doc: "The vectors of a mail.", ty: FieldType::Message(|| &EMAIL_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 152, name: "calendar_enriched", json_name: "calendarEnriched", doc: "A calendar event with what follows from it.", ty: FieldType::Message(|| &CALENDAR_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 153, name: "calendar_embedded", json_name: "calendarEmbedded", doc: "The vectors of a calendar event.", ty: FieldType::Message(|| &CALENDAR_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 154, name: "story_content", json_name: "storyContent", doc: "A story with the article it points to.", ty: FieldType::Message(|| &STORY_CONTENT), card: Card::OneOf("data") },
+    FieldSpec { number: 155, name: "story_embedded", json_name: "storyEmbedded", doc: "The vectors of a story.", ty: FieldType::Message(|| &STORY_EMBEDDED), card: Card::OneOf("data") },
+    FieldSpec { number: 156, name: "archived_post", json_name: "archivedPost", doc: "A post of a social network, kept with its thread and media.", ty: FieldType::Message(|| &ARCHIVED_POST), card: Card::OneOf("data") },
+    FieldSpec { number: 157, name: "pdf_text", json_name: "pdfText", doc: "The text of a PDF.", ty: FieldType::Message(|| &PDF_TEXT), card: Card::OneOf("data") },
+    FieldSpec { number: 158, name: "text_embedding", json_name: "textEmbedding", doc: "The vectors of any text.", ty: FieldType::Message(|| &TEXT_EMBEDDING), card: Card::OneOf("data") },
+    FieldSpec { number: 160, name: "power_enriched", json_name: "powerEnriched", doc: "A battery state with what follows from the ones before.", ty: FieldType::Message(|| &POWER_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 161, name: "power_pattern", json_name: "powerPattern", doc: "A habit or a change in how a battery is used, from recorded_at to ended_at.", ty: FieldType::Message(|| &POWER_PATTERN), card: Card::OneOf("data") },
+    FieldSpec { number: 162, name: "wifi_enriched", json_name: "wifiEnriched", doc: "A network with what is known of it.", ty: FieldType::Message(|| &WIFI_ENRICHED), card: Card::OneOf("data") },
+    FieldSpec { number: 163, name: "network_place", json_name: "networkPlace", doc: "Where a network is.", ty: FieldType::Message(|| &NETWORK_PLACE), card: Card::OneOf("data") },
+    FieldSpec { number: 164, name: "app_session", json_name: "appSession", doc: "The use of an app, with its category and session.", ty: FieldType::Message(|| &APP_SESSION), card: Card::OneOf("data") },
+    FieldSpec { number: 165, name: "usage_anomaly", json_name: "usageAnomaly", doc: "Use of a machine that does not fit its past.", ty: FieldType::Message(|| &USAGE_ANOMALY), card: Card::OneOf("data") },
+    FieldSpec { number: 170, name: "correlation", json_name: "correlation", doc: "Two series that go together, from recorded_at to ended_at.", ty: FieldType::Message(|| &CORRELATION), card: Card::OneOf("data") },
+    FieldSpec { number: 171, name: "pattern", json_name: "pattern", doc: "Something regular or a change, from recorded_at to ended_at.", ty: FieldType::Message(|| &PATTERN), card: Card::OneOf("data") },
+    FieldSpec { number: 172, name: "prediction", json_name: "prediction", doc: "What a model expects.", ty: FieldType::Message(|| &PREDICTION), card: Card::OneOf("data") },
+    FieldSpec { number: 173, name: "alert", json_name: "alert", doc: "A rule that a person set is met.", ty: FieldType::Message(|| &ALERT), card: Card::OneOf("data") },
+    FieldSpec { number: 174, name: "memory", json_name: "memory", doc: "Something the agent keeps about a person.", ty: FieldType::Message(|| &MEMORY), card: Card::OneOf("data") },
+    FieldSpec { number: 175, name: "nudge_proposed", json_name: "nudgeProposed", doc: "Something the agent would like to say.", ty: FieldType::Message(|| &NUDGE_PROPOSED), card: Card::OneOf("data") },
+    FieldSpec { number: 176, name: "nudge_sent", json_name: "nudgeSent", doc: "A nudge that went out.", ty: FieldType::Message(|| &NUDGE_SENT), card: Card::OneOf("data") },
+    FieldSpec { number: 177, name: "nudge_reaction", json_name: "nudgeReaction", doc: "What a person did with a nudge.", ty: FieldType::Message(|| &NUDGE_REACTION), card: Card::OneOf("data") },
+    FieldSpec { number: 178, name: "processing_error", json_name: "processingError", doc: "An item that a processor could not handle: the dead-letter topic of a flow.", ty: FieldType::Message(|| &PROCESSING_ERROR), card: Card::OneOf("data") },
 ] };
 
 /// `am.v1.Lineage`.
 pub static LINEAGE: MessageSpec = MessageSpec { name: "Lineage", doc: "Where a derived reading comes from.", fields: &[
-    FieldSpec { number: 1, name: "processor", json_name: "processor", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "version", json_name: "version", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 1, name: "processor", json_name: "processor", doc: "Name of the processor.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "version", json_name: "version", doc: "Version of the processor.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "config_digest", json_name: "configDigest", doc: "BLAKE3 of the processor's canonical configuration.", ty: FieldType::Bytes, card: Card::Implicit },
     FieldSpec { number: 4, name: "model_digest", json_name: "modelDigest", doc: "BLAKE3 of the model file; empty without a model.", ty: FieldType::Bytes, card: Card::Implicit },
     FieldSpec { number: 5, name: "inputs", json_name: "inputs", doc: "At most 64; more are summed up as spans.", ty: FieldType::Message(|| &LINEAGE_INPUT), card: Card::Repeated },
@@ -1246,8 +1246,8 @@ pub static LINEAGE: MessageSpec = MessageSpec { name: "Lineage", doc: "Where a d
 
 /// `am.v1.LineageInput`.
 pub static LINEAGE_INPUT: MessageSpec = MessageSpec { name: "LineageInput", doc: "One input reading, or a span of them.", fields: &[
-    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "kind", json_name: "kind", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "Device of the input.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "kind", json_name: "kind", doc: "Topic of the input.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "from", json_name: "from", doc: "The time of the reading, or the start of the span.", ty: FieldType::Timestamp, card: Card::Implicit },
     FieldSpec { number: 4, name: "to", json_name: "to", doc: "The end of the span, exclusive; absent for one reading.", ty: FieldType::Timestamp, card: Card::Implicit },
     FieldSpec { number: 5, name: "reading_id", json_name: "readingId", doc: "16 bytes; only for one reading.", ty: FieldType::Bytes, card: Card::Implicit },
@@ -1257,8 +1257,8 @@ pub static LINEAGE_INPUT: MessageSpec = MessageSpec { name: "LineageInput", doc:
 
 /// `am.v1.LineageLookup`.
 pub static LINEAGE_LOOKUP: MessageSpec = MessageSpec { name: "LineageLookup", doc: "A question that was asked of the history while deriving.", fields: &[
-    FieldSpec { number: 1, name: "what", json_name: "what", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "at", json_name: "at", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 1, name: "what", json_name: "what", doc: "The question.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "at", json_name: "at", doc: "The time that was asked about.", ty: FieldType::Timestamp, card: Card::Implicit },
     FieldSpec { number: 3, name: "digest", json_name: "digest", doc: "BLAKE3 of the answer.", ty: FieldType::Bytes, card: Card::Implicit },
 ] };
 
@@ -1266,16 +1266,16 @@ pub static LINEAGE_LOOKUP: MessageSpec = MessageSpec { name: "LineageLookup", do
 pub static TIME_BASIS: EnumSpec = EnumSpec { name: "TimeBasis", values: &[(0, "TIME_BASIS_UNSPECIFIED"), (1, "TIME_BASIS_UTC"), (2, "TIME_BASIS_OFFSET_KNOWN"), (3, "TIME_BASIS_FLOATING")] };
 
 /// `am.v1.BatchRequest`.
-pub static BATCH_REQUEST: MessageSpec = MessageSpec { name: "BatchRequest", doc: "", fields: &[
-    FieldSpec { number: 1, name: "readings", json_name: "readings", doc: "", ty: FieldType::Message(|| &READING), card: Card::Repeated },
+pub static BATCH_REQUEST: MessageSpec = MessageSpec { name: "BatchRequest", doc: "Readings that are sent and answered together.", fields: &[
+    FieldSpec { number: 1, name: "readings", json_name: "readings", doc: "At most as many bytes as the server allows in one message.", ty: FieldType::Message(|| &READING), card: Card::Repeated },
     FieldSpec { number: 2, name: "batch_id", json_name: "batchId", doc: "Chosen by the client; comes back in the response.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "sent_at", json_name: "sentAt", doc: "The client's wall clock when it sent the batch.", ty: FieldType::Timestamp, card: Card::Implicit },
     FieldSpec { number: 4, name: "boot_id", json_name: "bootId", doc: "Changes when the device starts anew.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 5, name: "monotonic_ns", json_name: "monotonicNs", doc: "The client's monotonic clock when it sent the batch.", ty: FieldType::Uint64, card: Card::Implicit },
     FieldSpec { number: 6, name: "client", json_name: "client", doc: "The client's name and version.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 7, name: "client_version", json_name: "clientVersion", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 8, name: "origin", json_name: "origin", doc: "", ty: FieldType::Enum(&ORIGIN), card: Card::Implicit },
-    FieldSpec { number: 9, name: "traceparent", json_name: "traceparent", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 7, name: "client_version", json_name: "clientVersion", doc: "Version of the client.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 8, name: "origin", json_name: "origin", doc: "Why they arrive now.", ty: FieldType::Enum(&ORIGIN), card: Card::Implicit },
+    FieldSpec { number: 9, name: "traceparent", json_name: "traceparent", doc: "W3C trace context of the sending.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.ItemError`.
@@ -1285,57 +1285,57 @@ pub static ITEM_ERROR: MessageSpec = MessageSpec { name: "ItemError", doc: "Why 
     FieldSpec { number: 3, name: "field", json_name: "field", doc: "Path of the field, such as heart_rate.bpm.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 4, name: "value", json_name: "value", doc: "The offending value; redacted for personal-data classes.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 5, name: "rule", json_name: "rule", doc: "The rule it breaks.", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "message", json_name: "message", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "message", json_name: "message", doc: "The same in a sentence.", ty: FieldType::String, card: Card::Implicit },
 ] };
 
 /// `am.v1.BatchResponse`.
-pub static BATCH_RESPONSE: MessageSpec = MessageSpec { name: "BatchResponse", doc: "", fields: &[
-    FieldSpec { number: 1, name: "batch_id", json_name: "batchId", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static BATCH_RESPONSE: MessageSpec = MessageSpec { name: "BatchResponse", doc: "What became of a batch.", fields: &[
+    FieldSpec { number: 1, name: "batch_id", json_name: "batchId", doc: "As in the request.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "outcomes", json_name: "outcomes", doc: "One per item, in order.", ty: FieldType::Enum(&OUTCOME), card: Card::Repeated },
-    FieldSpec { number: 3, name: "errors", json_name: "errors", doc: "", ty: FieldType::Message(|| &ITEM_ERROR), card: Card::Repeated },
+    FieldSpec { number: 3, name: "errors", json_name: "errors", doc: "One per item that was not stored.", ty: FieldType::Message(|| &ITEM_ERROR), card: Card::Repeated },
     FieldSpec { number: 4, name: "retry_after_ms", json_name: "retryAfterMs", doc: "Wait at least so long before sending items marked RETRY, or the next batch.", ty: FieldType::Uint32, card: Card::Implicit },
 ] };
 
 /// `am.v1.DataResponse`.
-pub static DATA_RESPONSE: MessageSpec = MessageSpec { name: "DataResponse", doc: "", fields: &[
+pub static DATA_RESPONSE: MessageSpec = MessageSpec { name: "DataResponse", doc: "What became of one group of a stream.", fields: &[
     FieldSpec { number: 1, name: "first", json_name: "first", doc: "How many readings of this stream were answered before this group.", ty: FieldType::Uint64, card: Card::Implicit },
-    FieldSpec { number: 2, name: "outcomes", json_name: "outcomes", doc: "", ty: FieldType::Enum(&OUTCOME), card: Card::Repeated },
-    FieldSpec { number: 3, name: "errors", json_name: "errors", doc: "", ty: FieldType::Message(|| &ITEM_ERROR), card: Card::Repeated },
-    FieldSpec { number: 4, name: "retry_after_ms", json_name: "retryAfterMs", doc: "", ty: FieldType::Uint32, card: Card::Implicit },
+    FieldSpec { number: 2, name: "outcomes", json_name: "outcomes", doc: "One per item of the group, in order.", ty: FieldType::Enum(&OUTCOME), card: Card::Repeated },
+    FieldSpec { number: 3, name: "errors", json_name: "errors", doc: "One per item that was not stored.", ty: FieldType::Message(|| &ITEM_ERROR), card: Card::Repeated },
+    FieldSpec { number: 4, name: "retry_after_ms", json_name: "retryAfterMs", doc: "Wait at least so long before sending more.", ty: FieldType::Uint32, card: Card::Implicit },
 ] };
 
 /// `am.v1.DeviceInfo`.
-pub static DEVICE_INFO: MessageSpec = MessageSpec { name: "DeviceInfo", doc: "", fields: &[
-    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 2, name: "name", json_name: "name", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 3, name: "model", json_name: "model", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 4, name: "os", json_name: "os", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 5, name: "app_version", json_name: "appVersion", doc: "", ty: FieldType::String, card: Card::Implicit },
-    FieldSpec { number: 6, name: "kinds", json_name: "kinds", doc: "", ty: FieldType::Message(|| &DECLARED_KIND), card: Card::Repeated },
+pub static DEVICE_INFO: MessageSpec = MessageSpec { name: "DeviceInfo", doc: "A device and what it records.", fields: &[
+    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "Chosen by the device, never changed.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 2, name: "name", json_name: "name", doc: "For people.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 3, name: "model", json_name: "model", doc: "Such as Pixel 9.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 4, name: "os", json_name: "os", doc: "Name and version.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 5, name: "app_version", json_name: "appVersion", doc: "Of the recording app.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 6, name: "kinds", json_name: "kinds", doc: "What it records.", ty: FieldType::Message(|| &DECLARED_KIND), card: Card::Repeated },
 ] };
 
 /// `am.v1.DeclaredKind`.
 pub static DECLARED_KIND: MessageSpec = MessageSpec { name: "DeclaredKind", doc: "A kind that a device records, and how often.", fields: &[
-    FieldSpec { number: 1, name: "kind", json_name: "kind", doc: "", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 1, name: "kind", json_name: "kind", doc: "Topic.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "period_ns", json_name: "periodNs", doc: "Expected nanoseconds between readings; 0 when it depends on events.", ty: FieldType::Uint64, card: Card::Implicit },
 ] };
 
 /// `am.v1.RegistrationResponse`.
-pub static REGISTRATION_RESPONSE: MessageSpec = MessageSpec { name: "RegistrationResponse", doc: "", fields: &[
-    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static REGISTRATION_RESPONSE: MessageSpec = MessageSpec { name: "RegistrationResponse", doc: "What the server knows of a device now.", fields: &[
+    FieldSpec { number: 1, name: "device_id", json_name: "deviceId", doc: "As in the request.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 2, name: "created", json_name: "created", doc: "True when the device was not known before.", ty: FieldType::Bool, card: Card::Implicit },
     FieldSpec { number: 3, name: "unknown_kinds", json_name: "unknownKinds", doc: "Topics of the request that the server's catalogue does not have.", ty: FieldType::String, card: Card::Repeated },
-    FieldSpec { number: 4, name: "server_time", json_name: "serverTime", doc: "", ty: FieldType::Timestamp, card: Card::Implicit },
+    FieldSpec { number: 4, name: "server_time", json_name: "serverTime", doc: "For the device to see how far its clock is off.", ty: FieldType::Timestamp, card: Card::Implicit },
 ] };
 
 /// `am.v1.HealthRequest`.
-pub static HEALTH_REQUEST: MessageSpec = MessageSpec { name: "HealthRequest", doc: "", fields: &[
+pub static HEALTH_REQUEST: MessageSpec = MessageSpec { name: "HealthRequest", doc: "Asks how the server is.", fields: &[
 ] };
 
 /// `am.v1.HealthResponse`.
-pub static HEALTH_RESPONSE: MessageSpec = MessageSpec { name: "HealthResponse", doc: "", fields: &[
-    FieldSpec { number: 1, name: "status", json_name: "status", doc: "", ty: FieldType::Enum(&HEALTH_RESPONSE__STATUS), card: Card::Implicit },
-    FieldSpec { number: 2, name: "version", json_name: "version", doc: "", ty: FieldType::String, card: Card::Implicit },
+pub static HEALTH_RESPONSE: MessageSpec = MessageSpec { name: "HealthResponse", doc: "How the server is.", fields: &[
+    FieldSpec { number: 1, name: "status", json_name: "status", doc: "Whether it takes readings.", ty: FieldType::Enum(&HEALTH_RESPONSE__STATUS), card: Card::Implicit },
+    FieldSpec { number: 2, name: "version", json_name: "version", doc: "Of the server.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 3, name: "problems", json_name: "problems", doc: "One sentence per part that is not ready.", ty: FieldType::String, card: Card::Repeated },
 ] };
 

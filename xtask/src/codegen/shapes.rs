@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, SourceCodeInfo};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, SourceCodeInfo};
 
 const PACKAGE: &str = ".am.v1.";
 
@@ -15,8 +15,10 @@ const PACKAGE: &str = ".am.v1.";
 pub(crate) fn render(set: &FileDescriptorSet) -> Result<String, String> {
     let mut out = String::from("use crate::spec::{Card, EnumSpec, FieldSpec, FieldType, MessageSpec};\n\n");
     let mut names = Vec::new();
+    let titles = titles(set);
     for file in set.file.iter().filter(|f| f.package() == "am.v1") {
-        let docs = Docs::new(file.source_code_info.as_ref());
+        let mut docs = Docs::new(file.source_code_info.as_ref());
+        docs.describe_members(file, &titles);
         for (i, m) in file.message_type.iter().enumerate() {
             message(&mut out, &mut names, m, "", &docs, &[4, i as i32])?;
         }
@@ -68,9 +70,32 @@ impl Docs {
         Docs(map)
     }
 
+    /// Members of a oneof without a comment are described by their message.
+    fn describe_members(&mut self, file: &FileDescriptorProto, titles: &BTreeMap<String, String>) {
+        for (i, m) in file.message_type.iter().enumerate() {
+            for (j, f) in m.field.iter().enumerate().filter(|(_, f)| f.oneof_index.is_some()) {
+                if let Some(title) = titles.get(f.type_name()) {
+                    self.0.entry(vec![4, i as i32, 2, j as i32]).or_insert_with(|| title.clone());
+                }
+            }
+        }
+    }
+
     fn at(&self, path: &[i32]) -> &str {
         self.0.get(path).map(String::as_str).unwrap_or_default()
     }
+}
+
+/// What the comment of each message says, by full name.
+fn titles(set: &FileDescriptorSet) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for file in set.file.iter().filter(|f| f.package() == "am.v1") {
+        let docs = Docs::new(file.source_code_info.as_ref());
+        for (i, m) in file.message_type.iter().enumerate() {
+            all.insert(format!("{PACKAGE}{}", m.name()), docs.at(&[4, i as i32]).to_owned());
+        }
+    }
+    all
 }
 
 fn ident(name: &str) -> String {
