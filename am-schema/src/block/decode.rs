@@ -3,6 +3,7 @@
 use am_core::{Code, Error, Result};
 
 use super::bits::{Bytes, Res};
+use super::detect::most_corrections;
 use super::encode::{HOLD, ODD, OFFSETS};
 use super::hold::Hold;
 use super::map::{Float, Map};
@@ -131,7 +132,7 @@ impl Decoder {
         self.odd.gaps.clear();
         self.odd.misses.clear();
         if head & ODD != 0 {
-            let n = bytes.count(shape.kept, "it has more corrections than samples")?;
+            let n = bytes.count(most_corrections(shape.kept), "it has too many corrections")?;
             if n == 0 {
                 return Err("it has no corrections where it promises some");
             }

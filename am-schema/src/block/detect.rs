@@ -48,6 +48,11 @@ pub(super) fn best<F: Float>(samples: &[F], sample_bits: u64) -> Mapped {
     best
 }
 
+/// A mapping that misses more samples than this is not used.
+pub(super) const fn most_corrections(samples: usize) -> usize {
+    samples / 8 + 8
+}
+
 fn apply<F: Float>(map: Map, samples: &[F], sample_bits: u64) -> Mapped {
     let mut ks: Vec<i64> = Vec::with_capacity(samples.len());
     let mut odd = Vec::new();
@@ -65,6 +70,9 @@ fn apply<F: Float>(map: Map, samples: &[F], sample_bits: u64) -> Mapped {
         }
         // A sample far from every k repeats its neighbour, which costs next to nothing.
         ks.push(before);
+    }
+    if odd.len() > most_corrections(samples.len()) {
+        return Mapped { map, bits: u64::MAX, ks, odd };
     }
     let g = super::series::divisor(&ks);
     let bits: u64 = ks.windows(2).map(|w| 2 + u64::from(64 - (w[1].wrapping_sub(w[0]).unsigned_abs() / g).leading_zeros())).sum();

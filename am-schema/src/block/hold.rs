@@ -59,7 +59,7 @@ impl Hold {
 
     /// Reads the runs and checks that they add up to `rows`. Returns them with the number of kept rows.
     pub(super) fn read(bytes: &mut Bytes<'_>, rows: usize) -> Res<(Hold, usize)> {
-        let n = bytes.count(rows, "it has more runs than rows")?;
+        let n = bytes.count(rows / 2 + 1, "it has more runs than rows")?;
         if n == 0 {
             return Err("it has no runs of rows");
         }

@@ -68,7 +68,7 @@ pub(super) fn as_floats(series: &[i64]) -> Vec<f64> {
 impl Moments {
     /// Sums for `taps` own taps; `side` may be empty.
     pub(super) fn new(series: &[f64], side: &[f64], taps: usize) -> Moments {
-        let from = taps.min(MAX_TAPS).max(SIDE_TAPS);
+        let from = taps.clamp(SIDE_TAPS, MAX_TAPS);
         let own = products(series, series, taps + 1, taps + 1, from);
         if side.is_empty() {
             return Moments { own, cross: Vec::new(), side: Vec::new(), samples: series.len() };

@@ -105,7 +105,7 @@ pub struct Limits {
     pub channels: usize,
     /// Most samples in each channel.
     pub samples: usize,
-    /// Most bytes of decoded samples, offsets included. Working memory is at most twice as much again.
+    /// Most bytes of decoded samples, offsets included. Working memory is at most seven times as much.
     pub bytes: usize,
     /// The exact number of channels, when it is known from elsewhere.
     pub exact_channels: Option<usize>,

@@ -55,7 +55,7 @@ pub(super) fn cost(residuals: &[i64], start: u32, rate: u32) -> u64 {
 pub(super) fn first_parameter(residuals: &[i64]) -> u32 {
     let head = residuals.get(..residuals.len().min(16)).unwrap_or_default();
     let sum: u64 = head.iter().map(|r| zigzag(*r).min(CAP)).sum();
-    (sum / (head.len() as u64).max(1) | 1).ilog2().min(55)
+    ((sum / (head.len() as u64).max(1)) | 1).ilog2().min(55)
 }
 
 /// Appends the coded residuals: one byte of parameters, then the bits.
