@@ -83,7 +83,10 @@ mod tests {
     fn a_cursor_survives_only_with_its_own_query() {
         let catalogue = Catalogue::builtin();
         let kind = catalogue.get("device.health.heartrate.raw").unwrap();
-        let place = Place { recorded_at: Timestamp::from_nanos(-5), kind, device: DeviceId::new("ä").unwrap(), id: ReadingId::from_bytes([7; 16]) };
+        let place =
+            Place {
+                recorded_at: Timestamp::from_nanos(-5), kind, device: DeviceId::new("ä").unwrap(), id: ReadingId::from_bytes([7; 16])
+            };
         let mut q = ScanQuery { limit: 3, ..Default::default() };
         q.cursor = Some(encode(&q, &place));
         assert_eq!(decode(&ScanQuery { limit: 9, ..q.clone() }, &catalogue).unwrap(), Some(place));

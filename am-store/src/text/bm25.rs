@@ -28,11 +28,7 @@ impl Statistics {
     pub fn score(&self, length: u32, terms: impl IntoIterator<Item = (u64, u32)>) -> f64 {
         let average = self.words as f64 / self.documents.max(1) as f64;
         let norm = K1 * (1.0 - B + B * f64::from(length) / average.max(1.0));
-        terms
-            .into_iter()
-            .filter(|(_, tf)| *tf > 0)
-            .map(|(df, tf)| self.idf(df) * f64::from(tf) * (K1 + 1.0) / (f64::from(tf) + norm))
-            .sum()
+        terms.into_iter().filter(|(_, tf)| *tf > 0).map(|(df, tf)| self.idf(df) * f64::from(tf) * (K1 + 1.0) / (f64::from(tf) + norm)).sum()
     }
 }
 

@@ -100,9 +100,7 @@ fn phrase_occurs<'a>(phrase: &[String], positions: &impl Fn(&str) -> Option<&'a 
             None => return false,
         }
     }
-    starts.iter().any(|s| {
-        others.iter().zip(1u32..).all(|(p, offset)| s.checked_add(offset).is_some_and(|at| p.binary_search(&at).is_ok()))
-    })
+    starts.iter().any(|s| others.iter().zip(1u32..).all(|(p, offset)| s.checked_add(offset).is_some_and(|at| p.binary_search(&at).is_ok())))
 }
 
 #[cfg(test)]

@@ -1,0 +1,178 @@
+//! The handle that users hold.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use am_core::{Clock, Code, Ctx, Error, Result, Scope};
+use am_schema::Catalogue;
+
+use crate::limits;
+use crate::lookup::StoreLookup;
+use crate::memory::{self, MemoryOptions};
+use crate::model::{FeedPage, FeedQuery, Seq};
+use crate::scoped::ScopedStore;
+use crate::traits::{Backend, Stats};
+
+/// Options of every backend; the one that the address names reads its own.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// For `memory:`.
+    pub memory: MemoryOptions,
+    /// For `sqlite:PATH`; the path of the address wins over the one in here.
+    #[cfg(feature = "sqlite")]
+    pub sqlite: crate::sqlite::SqliteOptions,
+}
+
+/// A store, whichever backend is behind it. Cheap to clone.
+///
+/// Readings are asked for through [`Store::scoped`]: there is no question without a scope (P08).
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend,
+    clock: Arc<dyn Clock>,
+    catalogue: Catalogue,
+}
+
+/// What a store's address says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    Memory,
+    Sqlite(PathBuf),
+}
+
+fn parse(url: &str) -> Result<Address> {
+    let bad = |why: String| Error::new(Code::BAD_STORE_URL, format!("{why}; there are memory: and sqlite:PATH")).op("store.open");
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(Address::Memory),
+        Some(("memory", rest)) => Err(bad(format!("memory: takes nothing behind it, found {rest:?}"))),
+        Some(("sqlite", "")) => Err(bad("sqlite: needs a path behind it".into())),
+        Some(("sqlite", path)) => Ok(Address::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        Some((scheme, _)) => Err(bad(format!("there is no backend {scheme:?}"))),
+        None => Err(bad(format!("{url:?} has no scheme"))),
+    }
+}
+
+impl Store {
+    /// Opens the store at an address: `memory:` or `sqlite:PATH`.
+    ///
+    /// # Errors
+    /// `BAD_STORE_URL` when no backend answers to it; whatever keeps the backend from opening.
+    pub async fn open(url: &str, options: StoreOptions, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Result<Store> {
+        let backend = match parse(url)? {
+            Address::Memory => memory::open(options.memory, clock.clone(), catalogue.clone()),
+            Address::Sqlite(path) => open_sqlite(path, options, clock.clone(), catalogue.clone()).await?,
+        };
+        Ok(Self::of(backend, clock, catalogue))
+    }
+
+    /// Of a backend of your own.
+    pub fn of(backend: Backend, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Store {
+        Store { backend, clock, catalogue }
+    }
+
+    /// The store as one person's readings.
+    pub fn scoped(&self, scope: &Scope) -> ScopedStore {
+        self.within(Ctx::new(scope.clone(), self.clock.clone()))
+    }
+
+    /// The same under a context's scope, deadline, token and trace.
+    pub fn within(&self, ctx: Ctx) -> ScopedStore {
+        ScopedStore::new(self.clone(), ctx)
+    }
+
+    /// A page of the whole feed, for the process's own flows.
+    ///
+    /// # Errors
+    /// `BAD_QUERY` for a limit out of range.
+    pub async fn feed(&self, query: &FeedQuery) -> Result<FeedPage> {
+        limits::feed(query)?;
+        self.backend.feed.read(None, query).await
+    }
+
+    /// Ready once something is stored after a place of the feed.
+    ///
+    /// # Errors
+    /// `CLOSED` when the store is closed meanwhile.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn wait(&self, after: Seq) -> Result<()> {
+        self.backend.feed.wait(after).await
+    }
+
+    /// The store in numbers.
+    ///
+    /// # Errors
+    /// What keeps the backend from answering.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.backend.maintenance.stats().await
+    }
+
+    /// History for processors; what it was asked can be named in a lineage.
+    pub fn lookup(&self) -> StoreLookup {
+        StoreLookup::new(self.backend.clone(), self.clock.clone(), self.catalogue.clone())
+    }
+
+    /// Finishes what is in flight and lets go of files. Every handle on this store fails as `CLOSED` afterwards.
+    ///
+    /// # Errors
+    /// What could not be finished.
+    pub async fn close(&self) -> Result<()> {
+        self.backend.maintenance.close().await
+    }
+
+    /// The backend's abilities, for runners and servers.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The kinds it knows.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.backend.name)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(path: PathBuf, options: StoreOptions, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Result<Backend> {
+    let options = crate::sqlite::SqliteOptions { path, ..options.sqlite };
+    // Migrations and recovery wait for the disk.
+    let opened = tokio::task::spawn_blocking(move || crate::sqlite::open(options, clock, catalogue)).await;
+    opened.map_err(|e| Error::new(Code::INTERNAL, "opening the store did not finish").op("store.open").source(e))?
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn open_sqlite(path: PathBuf, _: StoreOptions, _: Arc<dyn Clock>, _: Catalogue) -> Result<Backend> {
+    let text = format!("this program was built without SQLite and cannot open {}; there is memory:", path.display());
+    Err(Error::new(Code::BAD_STORE_URL, text).op("store.open"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_its_backend_or_is_refused_with_what_there_is() {
+        assert_eq!(parse("memory:").unwrap(), Address::Memory);
+        assert_eq!(parse("sqlite:/data/am.db").unwrap(), Address::Sqlite("/data/am.db".into()));
+        assert_eq!(parse("sqlite:///data/am.db").unwrap(), Address::Sqlite("/data/am.db".into()));
+        assert_eq!(parse("sqlite:C:\\am.db").unwrap(), Address::Sqlite("C:\\am.db".into()));
+        for bad in ["", "am.db", "memory", "memory:x", "sqlite:", "postgres://host/db", "Memory:"] {
+            let e = parse(bad).unwrap_err();
+            assert_eq!(e.code(), Code::BAD_STORE_URL, "{bad}");
+            assert!(e.message().contains("memory: and sqlite:PATH"), "{e}");
+        }
+    }
+}
