@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::parts::{Outcome, Part, run_all};
-use crate::{exec, generate, test, tidy};
+use crate::{codegen, exec, generate, project_root, test, tidy};
 
 /// Runs the checks, then the tests.
 pub(crate) fn run() -> Result<(), String> {
@@ -12,6 +12,7 @@ pub(crate) fn run() -> Result<(), String> {
     let mut parts = vec![
         Part::new("format", "cargo fmt --check", cargo(&["fmt", "--all", "--check"])),
         Part::new("tidy", "the project's own rules", || tidy::run().into()),
+        Part::new("compatible", "the protos still speak with the devices in the field", || codegen::breaking(&project_root()).into()),
         Part::new("generated", "generated files are current", || generate(true).into()),
         Part::new(
             "clippy",
