@@ -1,10 +1,10 @@
-//! The machine's clock on tokio.
+//! The clock of programs that run on tokio.
 
 use std::time::Duration;
 
 use am_core::{BoxFuture, Clock, Monotonic, SystemTicks, Timestamp};
 
-/// Real time. The one place that reads the machine's clock and tokio's timer.
+/// The machine's clocks, and tokio's timer for waiting.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokioClock(SystemTicks);
 
@@ -17,8 +17,21 @@ impl Clock for TokioClock {
         self.0.monotonic()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one place that sleeps on tokio's timer")]
+    #[allow(clippy::disallowed_methods, reason = "the one place that waits on the runtime's timer")]
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(d))
+        // A future that is made here and first polled within the runtime: the timer itself may only be made there.
+        Box::pin(async move { tokio::time::sleep(d).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sleeping_follows_the_runtimes_timer() {
+        let clock = TokioClock::default();
+        clock.sleep(Duration::from_secs(3_600)).await;
+        assert!(clock.monotonic() < Duration::from_secs(60), "an hour of paused time takes no time");
     }
 }

@@ -1,7 +1,25 @@
 //! Sources, processors and sinks with receipts, credits and flow files.
 
 mod clock;
-mod dead_letter;
+pub mod dead_letter;
+mod item;
+pub mod options;
+mod outcome;
+mod output;
+mod processor;
+mod receipt;
+mod record;
+mod registry;
+mod sink;
+mod source;
 
 pub use clock::TokioClock;
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, DeadLetterFile, DeadLetterMemory, DeadLetters, LetterQuery};
+pub use item::{Batch, Item, Origin};
+pub use outcome::{Outcome, Reason, Severity};
+pub use output::{Decided, Output};
+pub use processor::Processor;
+pub use receipt::{Ledger, Receipt};
+pub use registry::{Factory, Partition, ProcessorSpec, Registry, Setup};
+pub use sink::{Sink, Written};
+pub use source::{Arrival, Polled, Settled, Source, Token};
