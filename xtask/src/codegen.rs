@@ -129,7 +129,10 @@ fn generate(set: &FileDescriptorSet, tmp: &Path, out: &mut Vec<Output>) -> Resul
         std::fs::create_dir_all(&d).map_err(|e| format!("{}: {e}", d.display()))?;
         Ok(d)
     };
-    let base = || tonic_prost_build::configure().build_client(false).build_server(false).emit_rerun_if_changed(false);
+    // The client takes any channel, so that it also works where tonic has no transport.
+    let base = || {
+        tonic_prost_build::configure().build_client(false).build_server(false).build_transport(false).emit_rerun_if_changed(false)
+    };
 
     let d = dir("messages")?;
     base()
