@@ -274,7 +274,11 @@ impl Decoder {
             },
             Some(b) => match self.kind.filter(|k| k.topic().as_bytes() == b) {
                 Some(k) => k,
-                None => match std::str::from_utf8(b).ok().and_then(|t| self.catalogue.find(t)) {
+                // Strangers' names do not take up room for new topics.
+                None => match std::str::from_utf8(b).ok().and_then(|t| match self.trusted {
+                    true => self.catalogue.get(t),
+                    false => self.catalogue.find(t),
+                }) {
                     Some(k) => k,
                     None => {
                         *code = Code::UNKNOWN_KIND;

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use am_core::{Code, DeviceId, Timestamp};
 use am_schema::catalogue::{Cadence, PATTERNS, Retention, vitals};
 use am_schema::shapes::{MESSAGES, PAYLOADS};
-use am_schema::{Catalogue, DataClass, Kind, KindDef, Stage, schema_json};
+use am_schema::{Catalogue, DataClass, Decoder, Inputs, Kind, KindDef, ProcessorIdentity, Reading, Stage, schema_json, v1};
 
 /// What devices and accounts send: topic and payload field.
 const RAW: &[(&str, &str)] = &[
@@ -286,6 +287,32 @@ fn the_fields_that_legacy_devices_send_mean_their_kinds() {
     assert_eq!(means(13, false), Some("device.audio.raw"));
     assert_eq!((means(14, false), means(14, true)), (Some("device.image.camera.raw"), Some("device.image.screenshot.raw")));
     assert_eq!(means(20, false), None);
+}
+
+#[test]
+fn a_stranger_makes_no_topic_and_a_stored_one_comes_back() {
+    let score = |topic: &str| {
+        let inputs = [Reading::builder(kind("device.health.heartrate.raw"), DeviceId::new("watch").unwrap(), Timestamp::from_second(1))
+            .payload(&v1::HeartRate { bpm: 61, ..Default::default() })
+            .build()
+            .unwrap()];
+        let mut r = Reading::builder(kind(topic), DeviceId::new("watch").unwrap(), Timestamp::from_second(2))
+            .payload(&v1::Prediction { target: "sleep".into(), score: 0.5, ..Default::default() })
+            .derived_from(&ProcessorIdentity::new("model", "1", ""), Inputs::of(&inputs), 0)
+            .build()
+            .unwrap()
+            .to_wire();
+        // The same under a name of equal length that this process has never met.
+        let at = r.windows(topic.len()).position(|w| w == topic.as_bytes()).unwrap();
+        r[at..at + topic.len()].copy_from_slice(b"prediction.mew1.scored");
+        r
+    };
+    let wire = score("prediction.old1.scored");
+    let c = Catalogue::builtin();
+    let refused = Decoder::new(c.clone()).decode(wire.clone().into(), Timestamp::from_second(3)).unwrap_err();
+    assert_eq!((refused.code, c.find("prediction.mew1.scored")), (Code::UNKNOWN_KIND, None));
+    let stored = Decoder::new(c).trusted().decode(wire.into(), Timestamp::from_second(3)).unwrap();
+    assert_eq!(stored.kind().topic(), "prediction.mew1.scored");
 }
 
 /// All references of a schema.

@@ -130,9 +130,8 @@ fn generate(set: &FileDescriptorSet, tmp: &Path, out: &mut Vec<Output>) -> Resul
         Ok(d)
     };
     // The client takes any channel, so that it also works where tonic has no transport.
-    let base = || {
-        tonic_prost_build::configure().build_client(false).build_server(false).build_transport(false).emit_rerun_if_changed(false)
-    };
+    let base =
+        || tonic_prost_build::configure().build_client(false).build_server(false).build_transport(false).emit_rerun_if_changed(false);
 
     let d = dir("messages")?;
     base()

@@ -1,4 +1,6 @@
 //! JSON Schemas of embedders' kinds: a subset of draft 2020-12 that is checked whole.
+//!
+//! Written here because the full validators bring a regular-expression engine, URI resolution and dozens of crates into every embedder.
 
 use std::collections::HashMap;
 

@@ -119,7 +119,6 @@ fn processing_error(topic: &str, processor: &str) -> KindDef {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Catalogue;
 
     #[test]

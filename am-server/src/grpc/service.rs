@@ -319,7 +319,7 @@ impl Ingestion {
         }
         let (mut kinds, mut unknown) = (Vec::new(), Vec::new());
         for k in d.kinds {
-            match self.catalogue.get(&k.kind) {
+            match self.catalogue.find(&k.kind) {
                 Some(kind) => kinds.push((kind.topic().to_owned(), k.period_ns)),
                 None => unknown.push(k.kind.chars().take(TEXT).collect()),
             }
