@@ -93,7 +93,7 @@ impl<'f> Walk<'f> {
     fn field(&mut self, field: &'static FieldSpec, f: &Field<'_>, message: &[u8], parent: &Place<'_>, depth: usize) -> bool {
         let place = match field.card {
             Card::Repeated => {
-                self.count(&parent.repeated(field, message, f.start));
+                self.count(&parent.repeated(field, message, f.start), 0);
                 parent.repeated(field, message, f.start)
             }
             _ => parent.single(field),
@@ -137,7 +137,7 @@ impl<'f> Walk<'f> {
                 return push(self.findings, place.spell(n), "cut off", "whole packed numbers");
             };
             if n > 0 {
-                self.count(place);
+                self.count(place, n);
                 if self.elements > MAX_ELEMENTS {
                     return;
                 }
@@ -148,10 +148,10 @@ impl<'f> Walk<'f> {
         }
     }
 
-    fn count(&mut self, place: &Place<'_>) {
+    fn count(&mut self, place: &Place<'_>, packed: usize) {
         self.elements += 1;
         if self.elements == MAX_ELEMENTS + 1 {
-            push(self.findings, place.spell(0), "more values", format!("at most {MAX_ELEMENTS} values in repeated fields"));
+            push(self.findings, place.spell(packed), "more values", format!("at most {MAX_ELEMENTS} values in repeated fields"));
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn topic(item: &mut Item<'_, '_>, name: &str, number: u32) {
 /// An embedder's payload: JSON that its schema describes, or bytes.
 pub(super) fn custom(item: &mut Item<'_, '_>) {
     if item.last(1).is_none() {
-        if item.kind.json_schema().is_some() {
+        if item.last(2).is_some() && item.kind.json_schema().is_some() {
             item.find("data", "bytes", "JSON text, because the kind has a schema");
         }
         return;
