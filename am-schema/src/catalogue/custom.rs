@@ -17,7 +17,7 @@ const MAX_STEPS: usize = 200_000;
 /// Findings of one value.
 const MAX_FINDINGS: usize = 32;
 
-/// Says something to people, asks for nothing. `format` is one of them, as the draft has it by default.
+/// Says something to people, asks for nothing. `format` and `contentEncoding` are among them, as the draft has it by default.
 const ANNOTATIONS: &[&str] = &[
     "$schema",
     "$id",
@@ -31,6 +31,7 @@ const ANNOTATIONS: &[&str] = &[
     "readOnly",
     "writeOnly",
     "format",
+    "contentEncoding",
 ];
 
 const TYPES: &[&str] = &["null", "boolean", "object", "array", "number", "integer", "string"];
@@ -38,8 +39,8 @@ const TYPES: &[&str] = &["null", "boolean", "object", "array", "number", "intege
 /// A JSON Schema, ready to check values with.
 ///
 /// Understands `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `minimum`, `maximum`,
-/// `exclusiveMinimum`, `exclusiveMaximum`, `minLength`, `maxLength`, `minItems`, `maxItems`, `anyOf`, `oneOf`, `allOf`, `not`, `$ref` into
-/// `#/$defs`, and annotations. A schema with any other keyword is refused, so that no rule is silently ignored.
+/// `exclusiveMinimum`, `exclusiveMaximum`, `minLength`, `maxLength`, `minItems`, `maxItems`, `anyOf`, `oneOf`, `allOf`, `not`,
+/// `if` with `then` and `else`, `$ref` into `#/$defs`, and annotations. A schema with any other keyword is refused, so that no rule is silently ignored.
 #[derive(Debug)]
 pub struct JsonSchema {
     nodes: Vec<Node>,
@@ -65,6 +66,9 @@ struct Node {
     one_of: Vec<usize>,
     all_of: Vec<usize>,
     not: Option<usize>,
+    condition: Option<usize>,
+    then: Option<usize>,
+    otherwise: Option<usize>,
 }
 
 struct Parser {
@@ -152,6 +156,9 @@ impl Parser {
                 "oneOf" => n.one_of = self.list(v, &here, depth)?,
                 "allOf" => n.all_of.extend(self.list(v, &here, depth)?),
                 "not" => n.not = Some(self.add(v, &here, depth + 1)?),
+                "if" => n.condition = Some(self.add(v, &here, depth + 1)?),
+                "then" => n.then = Some(self.add(v, &here, depth + 1)?),
+                "else" => n.otherwise = Some(self.add(v, &here, depth + 1)?),
                 "$ref" => n.all_of.push(self.reference(v, &here)?),
                 k if ANNOTATIONS.contains(&k) || k.starts_with("x-") => {}
                 _ => return Err(format!("{here}: this keyword is not supported")),
@@ -249,6 +256,12 @@ impl Run<'_> {
         if !n.one_of.is_empty() && n.one_of.iter().filter(|s| self.fits(**s, value, depth + 1)).count() != 1 {
             self.broken(at, value, "exactly one of the forms of oneOf".into());
         }
+        if let Some(condition) = n.condition {
+            let branch = if self.fits(condition, value, depth + 1) { n.then } else { n.otherwise };
+            if let Some(s) = branch {
+                self.check(s, value, at, depth + 1);
+            }
+        }
         if n.not.is_some_and(|s| self.fits(s, value, depth + 1)) {
             self.broken(at, value, "another form than that of not".into());
         }
@@ -316,80 +329,4 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn findings(schema: Value, value: Value) -> Vec<String> {
-        JsonSchema::parse(&schema.to_string()).unwrap().check(&value).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn every_keyword_refuses_what_breaks_it_and_takes_what_does_not() {
-        for (schema, good, bad, why) in [
-            (json!({"type": "integer"}), json!(2.0), json!(2.5), " is 2.5, expected integer"),
-            (json!({"type": ["string", "null"]}), json!(null), json!(1), " is 1, expected string or null"),
-            (json!({"enum": ["a", 1]}), json!(1.0), json!("b"), " is \"b\", expected one of [\"a\",1]"),
-            (json!({"const": true}), json!(true), json!(false), " is false, expected one of [true]"),
-            (json!({"minimum": 1}), json!(1), json!(0), " is 0, expected at least 1"),
-            (json!({"maximum": 1}), json!(1), json!(2), " is 2, expected at most 1"),
-            (json!({"exclusiveMinimum": 1}), json!(1.5), json!(1), " is 1, expected more than 1"),
-            (json!({"exclusiveMaximum": 1}), json!(0.5), json!(1), " is 1, expected less than 1"),
-            (json!({"minLength": 2}), json!("üb"), json!("ü"), " is 1 characters, expected at least 2 characters"),
-            (json!({"maxLength": 1}), json!("ü"), json!("ab"), " is 2 characters, expected at most 1 characters"),
-            (json!({"minItems": 1}), json!([0]), json!([]), " is 0 items, expected at least 1 items"),
-            (json!({"maxItems": 0}), json!([]), json!([1]), " is 1 items, expected at most 0 items"),
-            (json!({"items": {"type": "string"}}), json!(["a"]), json!(["a", 1]), "[1] is 1, expected string"),
-            (json!({"required": ["a"]}), json!({"a": 1}), json!({}), "a is empty, expected a value"),
-            (
-                json!({"properties": {"a": {"properties": {"b": {"type": "null"}}}}}),
-                json!({"a": {"b": null}}),
-                json!({"a": {"b": 1}}),
-                "a.b is 1, expected null",
-            ),
-            (
-                json!({"properties": {"a": true}, "additionalProperties": false}),
-                json!({"a": 1}),
-                json!({"b": 1}),
-                "b is 1, expected nothing here",
-            ),
-            (json!({"anyOf": [{"type": "null"}, {"minimum": 3}]}), json!(3), json!(2), " is 2, expected one of the forms of anyOf"),
-            (json!({"oneOf": [{"minimum": 1}, {"minimum": 3}]}), json!(2), json!(4), " is 4, expected exactly one of the forms of oneOf"),
-            (json!({"allOf": [{"minimum": 1}, {"maximum": 3}]}), json!(2), json!(4), " is 4, expected at most 3"),
-            (json!({"not": {"type": "null"}}), json!(1), json!(null), " is null, expected another form than that of not"),
-            (json!({"$ref": "#/$defs/n", "$defs": {"n": {"type": "null"}}}), json!(null), json!(1), " is 1, expected null"),
-        ] {
-            assert_eq!(findings(schema.clone(), good), Vec::<String>::new(), "{schema}");
-            assert_eq!(findings(schema.clone(), bad), [why], "{schema}");
-        }
-    }
-
-    #[test]
-    fn a_schema_with_a_rule_that_would_be_ignored_is_refused() {
-        for (schema, why) in [
-            (r#"{"pattern": "^a$"}"#, "#/pattern: this keyword is not supported"),
-            (r#"{"properties": {"a": {"uniqueItems": true}}}"#, "#/properties/a/uniqueItems: this keyword is not supported"),
-            (r#"{"type": "float"}"#, "no type of JSON"),
-            (r##"{"$ref": "#/$defs/x"}"##, "not one of #/$defs"),
-            (r#"{"minLength": -1}"#, "#/minLength: not a whole number"),
-            ("[]", "an object or a boolean"),
-            ("{", "not JSON"),
-        ] {
-            let e = JsonSchema::parse(schema).unwrap_err();
-            assert!(e.contains(why), "{e}");
-        }
-        assert!(JsonSchema::parse(&" ".repeat(MAX_SCHEMA + 1)).unwrap_err().contains("bytes"));
-        let deep = format!("{}{{}}{}", r#"{"not":"#.repeat(40), "}".repeat(40));
-        assert!(JsonSchema::parse(&deep).unwrap_err().contains("nested deeper"));
-    }
-
-    #[test]
-    fn a_schema_that_refers_to_itself_ends() {
-        let tree = json!({"$ref": "#/$defs/t", "$defs": {"t": {"type": "object", "properties": {"next": {"$ref": "#/$defs/t"}}}}});
-        assert_eq!(findings(tree.clone(), json!({"next": {"next": {}}})), Vec::<String>::new());
-        assert_eq!(findings(tree, json!({"next": {"next": 1}})), ["next.next is 1, expected object"]);
-        let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}}});
-        assert_eq!(findings(circle, json!(1)).len(), 1);
-    }
-}
+mod tests;
