@@ -110,39 +110,31 @@ impl FileOutbox {
             return Ok(());
         }
         let (mut seq, mut at) = (first, HEADER as u64);
+        let mut window = 1 << 20;
         let mut buf = Vec::new();
-        'file: while at < len {
-            buf.resize((len - at).min(1 << 20) as usize, 0);
+        while at < len {
+            buf.resize((len - at).min(window) as usize, 0);
             let got = file.read_at(at, &mut buf)?;
             let mut used = 0;
-            loop {
+            let stop = loop {
                 match segment::parse(buf.get(used..got).unwrap_or_default(), seq) {
                     Parsed::Record(_, n) => {
                         used += n;
                         seq += 1;
                     }
-                    Parsed::Need(n) if used > 0 && at + used as u64 + n as u64 <= len => break,
-                    Parsed::Need(n) if at + n as u64 <= len => {
-                        buf.resize(n, 0);
-                        if file.read_at(at, &mut buf)? < n {
-                            break 'file;
-                        }
-                        match segment::parse(&buf, seq) {
-                            Parsed::Record(_, n) => {
-                                used = n;
-                                seq += 1;
-                                break;
-                            }
-                            _ => break 'file,
-                        }
+                    // The window ends within a record: go on behind what was read, or with a window that holds it.
+                    Parsed::Need(_) if used > 0 => break false,
+                    Parsed::Need(n) if n > got && at + n as u64 <= len => {
+                        window = n as u64;
+                        break false;
                     }
-                    _ => {
-                        at += used as u64;
-                        break 'file;
-                    }
+                    _ => break true,
                 }
-            }
+            };
             at += used as u64;
+            if stop {
+                break;
+            }
         }
         if at < len {
             if !newest {
@@ -279,9 +271,13 @@ impl OutboxStore for FileOutbox {
         let mut out = Vec::new();
         let mut want = after.max(self.settled) + 1;
         let mut bytes = 0;
-        for s in self.segments.iter().filter(|s| s.end > want) {
+        for s in &self.segments {
+            if s.end <= want {
+                continue;
+            }
             let (mut seq, mut at) = match self.reader {
-                (n, at) if n == want && want >= s.first && at >= HEADER as u64 => (n, at),
+                // The last read ended within this segment.
+                (n, at) if n == want && want > s.first => (n, at),
                 _ => (s.first, HEADER as u64),
             };
             let mut buf = vec![0; (s.bytes.saturating_sub(at)).min(max_bytes.max(64 << 10) as u64) as usize];
@@ -318,7 +314,7 @@ impl OutboxStore for FileOutbox {
                 }
                 at += used as u64;
             }
-            self.reader = (seq, HEADER as u64);
+            self.reader = (seq, at);
         }
         Ok(out)
     }
