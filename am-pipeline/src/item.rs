@@ -63,6 +63,11 @@ impl Item {
         self.origin
     }
 
+    /// How often it was tried before it was parked.
+    pub fn attempts(&self) -> u32 {
+        u32::from(self.attempts).max(1)
+    }
+
     /// Takes it apart. The receipt must be settled, or the item comes again.
     #[inline]
     pub fn into_parts(mut self) -> (Reading, Receipt) {

@@ -1,8 +1,11 @@
 //! Sources, processors and sinks with receipts, credits and flow files.
 
+mod attempts;
 mod clock;
 pub mod dead_letter;
+pub mod exec;
 mod item;
+pub mod nodes;
 pub mod options;
 mod outcome;
 mod output;
@@ -10,9 +13,11 @@ mod processor;
 mod receipt;
 mod record;
 mod registry;
+mod runtime;
 mod sink;
 mod source;
 
+pub use attempts::{Attempts, Jitter};
 pub use clock::TokioClock;
 pub use dead_letter::{DeadLetter, DeadLetterFile, DeadLetterMemory, DeadLetters, LetterQuery};
 pub use item::{Batch, Item, Origin};
@@ -21,5 +26,6 @@ pub use output::{Decided, Output};
 pub use processor::Processor;
 pub use receipt::{Ledger, Receipt};
 pub use registry::{Factory, Partition, ProcessorSpec, Registry, Setup};
+pub use runtime::{Batching, Metric, NodeOptions, NodeStatus, Pipeline, PipelineBuilder, Report, SourceOptions, Status, Totals};
 pub use sink::{Sink, Written};
 pub use source::{Arrival, Polled, Settled, Source, Token};

@@ -49,6 +49,8 @@ pub struct Decided {
     pub retry: Vec<(Item, Error)>,
     /// How many were discarded; their receipts are settled.
     pub discarded: u64,
+    /// How many tries failed.
+    pub failures: u64,
 }
 
 impl Output {
@@ -148,6 +150,7 @@ impl Output {
             parked: std::mem::take(&mut self.parked),
             retry: std::mem::take(&mut self.retry),
             discarded: std::mem::take(&mut self.discarded),
+            failures: 0,
         }
     }
 }
@@ -164,6 +167,7 @@ impl Decided {
         self.parked.extend(later.parked);
         self.retry.extend(later.retry);
         self.discarded += later.discarded;
+        self.failures += later.failures;
     }
 }
 

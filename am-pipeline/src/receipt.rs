@@ -240,6 +240,20 @@ impl Ledger {
         (word & COUNT == 0).then(|| self.group.read(slot, word))
     }
 
+    /// Whether [`Ledger::drain`] would hand out anything.
+    pub fn has_news(&self) -> bool {
+        self.left > self.group.open.load(Ordering::Acquire) as usize
+    }
+
+    /// As [`Ledger::drain`], and `Retry` for those whose way is not at its end: nobody will look again.
+    pub fn drain_all(mut self, mut each: impl FnMut(usize, Outcome)) {
+        self.drain(&mut each);
+        if self.left > 0 {
+            let open = |slot: &usize| !self.taken.get(*slot).copied().unwrap_or_default();
+            (0..self.len()).filter(open).for_each(|slot| each(slot, Outcome::Retry(None)));
+        }
+    }
+
     /// Hands out the outcomes that came in since the last call.
     pub fn drain(&mut self, mut each: impl FnMut(usize, Outcome)) {
         if self.left == 0 {
@@ -272,7 +286,8 @@ impl Ledger {
             }
             self.left -= 1;
             // A detail is noted before its slot is marked, so the taken list holds it or the group's list does.
-            each(slot, mine.first().map_or_else(|| self.group.read(slot, word), |(_, o)| o.clone()));
+            let worst = |(_, o): &&(u32, Outcome)| o.severity() as u32 == word >> 30;
+            each(slot, mine.iter().find(worst).map_or_else(|| self.group.read(slot, word), |(_, o)| o.clone()));
         }
         if !keep.is_empty() {
             self.group.details.lock().append(&mut keep);
