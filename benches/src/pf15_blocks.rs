@@ -43,7 +43,7 @@ fn measure(signal: &Signal, options: &Options) -> Result<[Row; 3], String> {
     check(&coded, &signal.blocks)?;
     let bytes: usize = coded.iter().map(Vec::len).sum();
 
-    let levels: &[i32] = if options.quick { &[3] } else { &[3, 9, 19] };
+    let levels: &[i32] = if options.quick { &[3] } else { &[1, 3, 9, 19, 22] };
     let mut baselines: Vec<(String, usize)> =
         vec![("Gorilla/XOR".into(), blocks.iter().flatten().map(|c| gorilla::encode(&words(c), gorilla::W32).len()).sum())];
     for (form, raw) in raw_forms(&blocks) {

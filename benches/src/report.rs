@@ -39,6 +39,7 @@ fn number(v: f64) -> String {
         0.0 => "0".into(),
         1000.0.. => format!("{v:.0}"),
         10.0.. => format!("{v:.1}"),
+        ..0.1 => format!("{v:.5}"),
         _ => format!("{v:.3}"),
     }
 }

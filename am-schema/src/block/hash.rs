@@ -70,9 +70,10 @@ mod tests {
 
     #[test]
     fn it_is_xxh64() {
-        // Published values: the empty input, and "Nobody inspects the spammish repetition" cut to whole 4-byte values elsewhere.
+        // The empty input's published value, and values of the reference implementation.
         assert_eq!(of_words::<u64>(0, &[], |w| w), 0xEF46_DB37_51D8_E999);
-        assert_eq!(of_halves::<u32>(0, &[], |w| w), 0xEF46_DB37_51D8_E999);
+        assert_eq!(of_words(7, &std::array::from_fn::<u64, 10, _>(|i| i as u64), |w| w), 0xDADA_443B_1721_2735);
+        assert_eq!(of_halves(7, &std::array::from_fn::<u32, 11, _>(|i| i as u32), |w| w), 0x0D16_A90A_6D09_88FB);
     }
 
     #[test]

@@ -53,22 +53,7 @@ pub(super) fn fit(residuals: &[i64], rate: u32) -> (Model, u64) {
         }
         mean.update(z);
     }
-    let mut groups = quantiles(&seen, residuals.len());
-    while groups.len() > 1 {
-        let best = groups
-            .windows(2)
-            .enumerate()
-            .map(|(i, pair)| {
-                let m = merged(&pair[0], &pair[1]);
-                (m.cost as i64 - (pair[0].cost + pair[1].cost) as i64, i, m)
-            })
-            .min_by_key(|(gain, i, _)| (*gain, *i));
-        let Some((gain, i, m)) = best else { break };
-        if gain > 0 && groups.len() <= MAX_CONTEXTS {
-            break;
-        }
-        groups.splice(i..i + 2, [m]);
-    }
+    let groups = join(quantiles(&seen, residuals.len()));
     let log = match residuals.len() {
         0..2048 => 10,
         _ => 11,
@@ -77,6 +62,28 @@ pub(super) fn fit(residuals: &[i64], rate: u32) -> (Model, u64) {
     let ends = groups.iter().rev().skip(1).rev().map(|g| g.end as u8).collect();
     let tables = groups.iter().map(|g| normalise(&g.counts, log)).collect();
     (Model { start, rate, log, ends, tables }, total)
+}
+
+/// Neighbours joined, the most similar first, until only joining costs more than it saves.
+fn join(mut groups: Vec<Group>) -> Vec<Group> {
+    let pair = |a: &Group, b: &Group| {
+        let m = merged(a, b);
+        (m.cost as i64 - (a.cost + b.cost) as i64, m)
+    };
+    let mut pairs: Vec<(i64, Group)> = groups.windows(2).map(|w| pair(&w[0], &w[1])).collect();
+    while let Some(i) = (0..pairs.len()).min_by_key(|i| pairs.get(*i).map(|p| p.0)) {
+        if pairs.get(i).is_some_and(|p| p.0 > 0) && groups.len() <= MAX_CONTEXTS {
+            break;
+        }
+        groups.splice(i..i + 2, [pairs.remove(i).1]);
+        // The joined group has new differences to both neighbours.
+        for k in [i.wrapping_sub(1), i] {
+            if let (Some(slot), Some(a), Some(b)) = (pairs.get_mut(k), groups.get(k), groups.get(k.wrapping_add(1))) {
+                *slot = pair(a, b);
+            }
+        }
+    }
+    groups
 }
 
 /// Neighbouring levels joined until each group has its share of the samples.

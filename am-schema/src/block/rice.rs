@@ -58,8 +58,8 @@ pub(super) fn first_parameter(residuals: &[i64]) -> u32 {
     ((sum / (head.len() as u64).max(1)) | 1).ilog2().min(55)
 }
 
-/// Appends the coded residuals: one byte of parameters, then the bits.
-pub(super) fn encode(residuals: &[i64], out: &mut Vec<u8>) {
+/// Appends the coded residuals: one byte of parameters, then the bits. Returns the rate that was best.
+pub(super) fn encode(residuals: &[i64], out: &mut Vec<u8>) -> u32 {
     let start = first_parameter(residuals);
     let rate = (3..=6).min_by_key(|rate| cost(residuals, start, *rate)).unwrap_or(4);
     out.push((start | (rate - 3) << 6) as u8);
@@ -81,6 +81,7 @@ pub(super) fn encode(residuals: &[i64], out: &mut Vec<u8>) {
         mean.update(z);
     }
     out.extend_from_slice(&w.finish());
+    rate
 }
 
 /// Fills `out` with residuals.

@@ -90,16 +90,16 @@ fn reference(before: &[Steps], back: usize) -> &[i64] {
     if back == 0 { &[] } else { before.len().checked_sub(back).and_then(|i| before.get(i)).map_or(&[], Vec::as_slice) }
 }
 
-/// The smallest of the coders' outputs.
+/// The smaller of the coders' outputs; the window that suits one suits the other.
 fn code(rest: &[i64]) -> (u8, Vec<u8>) {
     if rest.iter().all(|r| *r == 0) {
         return (CODER_ZERO, Vec::new());
     }
     let mut by_rice = Vec::new();
-    rice::encode(rest, &mut by_rice);
+    let rate = rice::encode(rest, &mut by_rice);
     if rest.len() >= RANS_MIN_SAMPLES {
-        let best = (3..=6).map(|rate| model::fit(rest, rate)).min_by_key(|(_, cost)| *cost);
-        if let Some((m, _)) = best {
+        let (m, bits) = model::fit(rest, rate);
+        if bits / 128 < by_rice.len() as u64 {
             let mut by_rans = Vec::new();
             rans::encode(rest, &m, &mut by_rans);
             if by_rans.len() < by_rice.len() {
