@@ -86,7 +86,7 @@ fn story(seed: u64, sabotage: Sabotage) -> Result<(), String> {
                 return Err(format!("seed {seed}: {seq} has other bytes"));
             }
         }
-        for seq in told.written.range(told.settled + 1..=told.durable).map(|w| *w.0) {
+        for seq in told.written.keys().copied().filter(|s| (told.settled + 1..=told.durable).contains(s)) {
             if !found.contains_key(&seq) {
                 return Err(format!("seed {seed}: {seq} of {} was reported durable and is gone", told.durable));
             }
