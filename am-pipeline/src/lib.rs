@@ -16,6 +16,8 @@ mod registry;
 mod runtime;
 mod sink;
 mod source;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use attempts::{Attempts, Jitter};
 pub use clock::TokioClock;

@@ -100,7 +100,7 @@ impl DeadLetter {
         let decoder = Decoder::new(catalogue.clone());
         // What failed at a stage was valid before; what was rejected on its way in is judged again, by the rules of then.
         let mut decoder = if self.stage == "ingest" { decoder.backfill(true) } else { decoder.trusted() };
-        decoder.decode(self.wire.clone(), self.at)
+        decoder.decode_either(self.wire.clone(), self.at)
     }
 
     /// One line of JSON that [`DeadLetter::from_json`] reads.

@@ -1,0 +1,1 @@
+//! Conformance cases for authors of sources, processors and sinks.
