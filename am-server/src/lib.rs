@@ -5,10 +5,10 @@
 //! Memory is bounded: a message is charged before it is read, and while there is no room its sender is held back (P10).
 //!
 //! ```no_run
-//! # async fn run(store: am_store::traits::Backend) -> am_core::Result<()> {
+//! # async fn run(store: am_store::Store) -> am_core::Result<()> {
 //! use am_core::Scope;
 //! use am_server::{Server, ServerConfig};
-//! let server = Server::builder(store).config(ServerConfig::local(Scope::local())).bind().await?;
+//! let server = Server::builder(&store).config(ServerConfig::local(Scope::local())).bind().await?;
 //! println!("readings go to {}, health is at {:?}", server.grpc_addr(), server.http_addr());
 //! server.shutdown().await
 //! # }

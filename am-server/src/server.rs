@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use am_core::{CancelToken, Clock, Code, Error, Result};
-use am_pipeline::TokioClock;
-use am_schema::Catalogue;
-use am_store::traits::Backend;
+use am_store::Store;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic_health::pb::health_server::HealthServer;
@@ -29,10 +27,8 @@ use crate::net::{listener, tls};
 /// Collects what a server needs.
 #[must_use = "call bind"]
 pub struct ServerBuilder {
-    store: Backend,
+    store: Store,
     config: ServerConfig,
-    catalogue: Catalogue,
-    clock: Arc<dyn Clock>,
 }
 
 impl ServerBuilder {
@@ -42,24 +38,14 @@ impl ServerBuilder {
         self
     }
 
-    /// Other kinds than the built-in ones.
-    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
-        self.catalogue = catalogue;
-        self
-    }
-
-    /// Another clock than the machine's.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
     /// Binds the ports and starts to serve on the current tokio runtime.
     ///
     /// # Errors
     /// `BAD_CONFIG` for settings that do not fit together or a certificate that cannot be read; `IO` when a port is taken.
     pub async fn bind(self) -> Result<Server> {
-        let ServerBuilder { store, config, catalogue, clock } = self;
+        let ServerBuilder { store, config } = self;
+        let (clock, catalogue) = (store.clock().clone(), store.catalogue().clone());
+        let store = store.backend();
         config.check()?;
         let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let (grpc, grpc_addr) = listener::bind(config.grpc).await?;
@@ -124,6 +110,7 @@ impl ServerBuilder {
             gate,
             budget: budget.clone(),
             metrics: metrics.clone(),
+            message_bytes: l.message_bytes,
             legacy: Arc::new(legacy),
         };
         let door = listener::Door {
@@ -171,14 +158,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server in front of a store. The store stays the caller's: it outlives the server and is closed by the caller.
-    pub fn builder(store: impl Into<Backend>) -> ServerBuilder {
-        ServerBuilder {
-            store: store.into(),
-            config: ServerConfig::default(),
-            catalogue: Catalogue::builtin(),
-            clock: Arc::new(TokioClock::default()),
-        }
+    /// A server in front of a store, with its clock and its kinds. The store stays the caller's: it outlives the server and is
+    /// closed by the caller.
+    pub fn builder(store: &Store) -> ServerBuilder {
+        ServerBuilder { store: store.clone(), config: ServerConfig::default() }
     }
 
     /// Where gRPC listens.

@@ -31,6 +31,7 @@ pub(crate) struct Front {
     pub(crate) gate: Arc<Gate>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) message_bytes: usize,
     /// Names besides our own.
     pub(crate) legacy: Arc<HashSet<String>>,
 }
@@ -55,6 +56,18 @@ impl Front {
             _ => return Route::Nowhere,
         };
         if method == "HealthCheck" { Route::Open(renamed) } else { Route::Ingestion(renamed) }
+    }
+}
+
+/// Says in our words why a unary message could not be read; the calls themselves always name a code.
+fn in_our_words(response: Response<Body>, metrics: &Metrics, limit: usize) -> Response<Body> {
+    let headers = response.headers();
+    match Status::from_header_map(headers) {
+        Some(s) if s.code() != tonic::Code::Ok && !headers.contains_key("am-code") => {
+            metrics.refused(Refusal::Frame);
+            status::of_transport(s, limit).into_http()
+        }
+        _ => response,
     }
 }
 
@@ -83,7 +96,7 @@ impl Service<Request<Body>> for Front {
             Route::Ingestion(path) => {
                 rename(&mut request, path);
                 let (mut ingestion, gate) = (self.ingestion.clone(), self.gate.clone());
-                let (budget, metrics) = (self.budget.clone(), self.metrics.clone());
+                let (budget, metrics, limit) = (self.budget.clone(), self.metrics.clone(), self.message_bytes);
                 Box::pin(async move {
                     let grant = match gate.admit(request.headers()).await {
                         Ok(grant) => grant,
@@ -94,7 +107,8 @@ impl Service<Request<Body>> for Front {
                     };
                     let ledger = Arc::new(Ledger::new(budget));
                     request.extensions_mut().insert(Call { grant, ledger: ledger.clone() });
-                    ingestion.call(request.map(|body| Body::new(Metered::new(body, ledger)))).await
+                    let response = ingestion.call(request.map(|body| Body::new(Metered::new(body, ledger)))).await?;
+                    Ok(in_our_words(response, &metrics, limit))
                 })
             }
             Route::Nowhere => {
