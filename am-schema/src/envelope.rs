@@ -89,7 +89,13 @@ impl Body<'_> {
 /// Whether this field number of the envelope is a payload.
 #[inline]
 fn is_payload(number: u32) -> bool {
-    number >= 10 && PAYLOADS.binary_search_by_key(&number, |p| p.0).is_ok()
+    matches!(number, 10..=14) || (number > 18 && PAYLOADS.binary_search_by_key(&number, |p| p.0).is_ok())
+}
+
+fn trace(b: &[u8], findings: &mut Vec<Finding>) {
+    if !b.is_empty() && std::str::from_utf8(b).ok().and_then(TraceParent::parse).is_none() {
+        push(findings, "traceparent", String::from_utf8_lossy(b).escape_debug(), "a W3C traceparent, version 00");
+    }
 }
 
 impl<'a> Envelope<'a> {
@@ -108,7 +114,7 @@ impl<'a> Envelope<'a> {
         let mut env = Envelope::default();
         let mut body = Body { wire, arena, from: 0, to: 0, copied: false };
         let mut fields = Fields::new(wire);
-        while let Some(f) = fields.next()? {
+        while let Some(f) = fields.step()? {
             match (f.number, f.value) {
                 (1, Value::Len(b)) => env.device = Some(b),
                 (2, Value::Len(b)) => env.id = Some(b),
@@ -150,11 +156,7 @@ impl<'a> Envelope<'a> {
                 }
             }
             (9 | 15, Value::Varint(_)) => {}
-            (16, Value::Len(b)) => {
-                if !b.is_empty() && std::str::from_utf8(b).ok().and_then(TraceParent::parse).is_none() {
-                    push(findings, "traceparent", String::from_utf8_lossy(b).escape_debug(), "a W3C traceparent, version 00");
-                }
-            }
+            (16, Value::Len(b)) => trace(b, findings),
             (17, Value::Len(b)) => self.lineage = Some(b),
             (18, Value::Fixed32(v)) => {
                 let q = f32::from_bits(v);

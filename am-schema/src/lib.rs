@@ -18,6 +18,7 @@
 pub mod block;
 mod builder;
 pub mod catalogue;
+mod complete;
 mod decode;
 mod envelope;
 mod finding;

@@ -60,16 +60,24 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Malformed`] where the bytes stop being protobuf; the walk is over then.
-    #[inline]
     #[allow(clippy::should_implement_trait, reason = "fallible walk, not an iterator")]
     pub fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+        self.step()
+    }
+
+    /// As [`Fields::next`], for the loops that every reading runs through.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         let start = self.at;
-        if start >= self.buf.len() {
-            return Ok(None);
-        }
-        let tag = self.varint()?;
-        let number = (tag >> 3) as u32;
-        if number == 0 || tag >> 3 > 0x1fff_ffff {
+        let Some(first) = self.buf.get(start) else { return Ok(None) };
+        let tag = if *first < 0x80 {
+            self.at += 1;
+            u64::from(*first)
+        } else {
+            self.varint()?
+        };
+        let number = tag >> 3;
+        if number == 0 || number > 0x1fff_ffff {
             return Err(Malformed { at: start, why: "field number out of range" });
         }
         let value = match tag & 7 {
@@ -79,10 +87,10 @@ impl<'a> Fields<'a> {
             2 => {
                 let at = self.at;
                 let n = self.varint()?;
-                let end = usize::try_from(n).ok().and_then(|n| self.at.checked_add(n));
-                match end.and_then(|e| Some((e, self.buf.get(self.at..e)?))) {
-                    Some((e, bytes)) => {
-                        self.at = e;
+                let rest = self.buf.get(self.at..).unwrap_or_default();
+                match usize::try_from(n).ok().and_then(|n| rest.get(..n)) {
+                    Some(bytes) => {
+                        self.at += bytes.len();
                         Value::Len(bytes)
                     }
                     None => return Err(Malformed { at, why: "length beyond the end" }),
@@ -90,11 +98,21 @@ impl<'a> Fields<'a> {
             }
             _ => return Err(Malformed { at: start, why: "unknown wire type" }),
         };
-        Ok(Some(Field { number, value, start, end: self.at }))
+        Ok(Some(Field { number: number as u32, value, start, end: self.at }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.buf.get(self.at) {
+            Some(b) if *b < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*b))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let rest = self.buf.get(self.at..).unwrap_or_default();
         match read_varint(rest) {
             Some((v, n)) => {
@@ -105,7 +123,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         match self.buf.get(self.at..).and_then(|r| r.first_chunk::<N>()) {
             Some(b) => {
@@ -167,7 +185,7 @@ pub fn put_int(out: &mut impl BufMut, number: u32, v: u64) {
 pub fn read_timestamp(b: &[u8]) -> Result<(i64, i32), Malformed> {
     let (mut s, mut n) = (0i64, 0i32);
     let mut f = Fields::new(b);
-    while let Some(field) = f.next()? {
+    while let Some(field) = f.step()? {
         match (field.number, field.value) {
             (1, Value::Varint(v)) => s = v as i64,
             (2, Value::Varint(v)) => n = v as i32,
@@ -190,4 +208,73 @@ pub fn put_timestamp(out: &mut impl BufMut, number: u32, t: am_core::Timestamp) 
     }
     let left = rest.len();
     put_len(out, number, b.get(..24 - left).unwrap_or_default());
+}
+
+/// Whether bytes are ASCII without NUL, eight at a time: true for most texts, which need no closer look then.
+#[inline]
+pub(crate) fn is_plain(b: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    // A byte has its high bit set here when it is not ASCII, or when it is 0.
+    let odd = |v: u64| (v | v.wrapping_sub(ONES)) & HIGH;
+    let (words, rest) = b.as_chunks::<8>();
+    let mut any = 0;
+    for w in words {
+        any |= odd(u64::from_le_bytes(*w));
+    }
+    for byte in rest {
+        any |= odd(ONES << 8 | u64::from(*byte));
+    }
+    any == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn plain_texts_are_ascii_without_nul(b in proptest::collection::vec(prop_oneof![9 => 1u8..128, 1 => any::<u8>()], 0..40)) {
+            prop_assert_eq!(is_plain(&b), b.is_ascii() && !b.contains(&0));
+        }
+
+        #[test]
+        fn varints_and_timestamps_survive(v: u64, ns: i64, rest: u8) {
+            let mut out = Vec::new();
+            put_varint(&mut out, v);
+            let n = out.len();
+            out.push(rest);
+            prop_assert_eq!(read_varint(&out), Some((v, n)));
+            prop_assert_eq!(read_varint(&out[..n - 1]), None);
+            let t = am_core::Timestamp::from_nanos(ns);
+            let mut out = Vec::new();
+            put_timestamp(&mut out, 3, t);
+            let field = Fields::new(&out).next().unwrap().unwrap();
+            let Value::Len(b) = field.value else { panic!("a message") };
+            let (s, n) = read_timestamp(b).unwrap();
+            prop_assert_eq!(am_core::Timestamp::from_parts(s, n), Some(t));
+        }
+
+        #[test]
+        fn a_walk_ends_at_the_end_or_says_where_it_broke(b: Vec<u8>) {
+            let mut f = Fields::new(&b);
+            let mut at = 0;
+            loop {
+                match f.next() {
+                    Ok(Some(x)) => { prop_assert!(x.start == at && x.end > at && x.end <= b.len()); at = x.end; }
+                    Ok(None) => { prop_assert_eq!(at, b.len()); break; }
+                    Err(m) => { prop_assert!(m.at >= at && m.at <= b.len()); break; }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn overlong_and_overflowing_varints_are_broken() {
+        assert_eq!(read_varint(&[0xff; 10]), None);
+        assert_eq!(read_varint(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), Some((1 << 63, 10)));
+        assert_eq!(read_varint(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02]), None);
+        assert_eq!(read_varint(&[]), None);
+    }
 }

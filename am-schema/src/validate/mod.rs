@@ -11,7 +11,7 @@ use am_core::Timestamp;
 use prost::Message;
 
 use crate::spec::MessageSpec;
-use crate::wire::{Fields, Malformed, Value};
+use crate::wire::{Fields, Malformed, Value, is_plain};
 use crate::{Finding, Kind, v1};
 
 /// The most messages within messages.
@@ -76,6 +76,15 @@ pub fn metadata_entry<'a>(
     max_value: usize,
     findings: &mut Vec<Finding>,
 ) -> Result<Entry<'a>, Malformed> {
+    if let Some(entry) = usual_entry(bytes)
+        && !entry.key.is_empty()
+        && entry.key.len() <= max_key
+        && entry.value.len() <= max_value
+        && is_plain(entry.key)
+        && is_plain(entry.value)
+    {
+        return Ok(entry);
+    }
     let mut entry = Entry::default();
     let mut fields = Fields::new(bytes);
     while let Some(f) = fields.next()? {
@@ -92,6 +101,15 @@ pub fn metadata_entry<'a>(
         bad_entry(entry, max_key, max_value, findings);
     }
     Ok(entry)
+}
+
+/// The entry as every encoder writes it: key, then value, both of one-byte length, nothing else.
+#[inline]
+fn usual_entry(bytes: &[u8]) -> Option<Entry<'_>> {
+    let [0x0a, k @ 0..128, rest @ ..] = bytes else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*k))?;
+    let [0x12, v @ 0..128, value @ ..] = rest else { return None };
+    (value.len() == usize::from(*v)).then_some(Entry { key, value })
 }
 
 #[cold]

@@ -7,7 +7,7 @@ use super::{MAX_DEPTH, MAX_ELEMENTS, push};
 use crate::catalogue::{Bound, DataClass};
 use crate::path::{first_packed, fits};
 use crate::spec::{Card, FieldSpec, FieldType, MessageSpec};
-use crate::wire::{Field, Fields, Value, read_timestamp};
+use crate::wire::{Field, Fields, Value, is_plain, read_timestamp};
 use crate::{Finding, Kind, Payload, shapes, v1};
 
 /// The walk through one payload. Allocates only for findings.
@@ -49,7 +49,7 @@ impl<'f> Walk<'f> {
         let (mut seen, mut filled) = (0u64, 0u64);
         let mut fields = Fields::new(bytes);
         loop {
-            let f = match fields.next() {
+            let f = match fields.step() {
                 Ok(Some(f)) => f,
                 Ok(None) => break,
                 Err(m) => return push(self.findings, place.spell(0), m, "well-formed protobuf"),
@@ -173,10 +173,11 @@ impl<'f> Walk<'f> {
             return true;
         }
         for b in self.bounds {
-            if let Some((last, way)) = b.numbers.split_last()
+            // The range first: it holds for all but the bad ones, and is the cheapest to look at.
+            if !(b.min..=b.max).contains(&v)
+                && let Some((last, way)) = b.numbers.split_last()
                 && *last == field.number
                 && self.way.get(..depth) == Some(way)
-                && !(b.min..=b.max).contains(&v)
             {
                 push(self.findings, place.spell(packed), self.shown(display(field.ty, value, v)), range(b));
             }
@@ -187,6 +188,9 @@ impl<'f> Walk<'f> {
     /// Checks a text; true when it is not empty.
     #[inline]
     fn text(&mut self, b: &[u8], place: &Place<'_>) -> bool {
+        if is_plain(b) && b.len() <= self.max_text {
+            return !b.is_empty();
+        }
         if b.len() > self.max_text {
             push(self.findings, place.spell(0), format!("{} bytes", b.len()), format!("at most {} bytes", self.max_text));
         } else if let Err(e) = std::str::from_utf8(b) {

@@ -12,7 +12,7 @@ use am_core::{DeviceId, ReadingId, Timestamp};
 use am_schema::block::{self, Samples};
 use am_schema::spec::{Card, FieldSpec, FieldType, MessageSpec};
 use am_schema::wire::{put_int, put_len, put_timestamp, put_varint};
-use am_schema::{Catalogue, Decoder, Inputs, Kind, KindDef, ProcessorIdentity, Reading, ReadingRef, shapes};
+use am_schema::{Catalogue, Decoder, Inputs, Kind, KindDef, Payload, ProcessorIdentity, Reading, ReadingRef, Rejected, shapes, v1};
 
 pub fn now() -> Timestamp {
     Timestamp::parse("2026-03-01T12:00:00Z").unwrap()
@@ -178,4 +178,32 @@ pub fn wire(topic: &str, number: u32, payload: &[u8]) -> Vec<u8> {
     put_len(&mut out, 5, topic.as_bytes());
     put_len(&mut out, number, payload);
     out
+}
+
+pub const HEART: &str = "device.health.heartrate.raw";
+
+pub fn heart() -> v1::HeartRate {
+    v1::HeartRate { bpm: 61, confidence: 0.9, zone: 1, source: "watch".into() }
+}
+
+pub fn decode(wire: Vec<u8>) -> Result<Reading, Rejected> {
+    decoder().decode(wire.into(), now())
+}
+
+/// A reading of this kind with this payload is refused, and the findings are these fields and rules (the start of each).
+#[track_caller]
+pub fn refused<P: Payload>(topic: &str, payload: &P, expected: &[(&str, &str)]) {
+    let mut bytes = wire(topic, P::FIELD, &payload.encode_to_vec());
+    put_timestamp(&mut bytes, 6, now().shifted(60_000_000_000));
+    findings(decode(bytes), expected);
+}
+
+#[track_caller]
+pub fn findings(result: Result<Reading, Rejected>, expected: &[(&str, &str)]) {
+    let r = result.expect_err("it must be refused");
+    let got: Vec<(&str, &str)> = r.findings.iter().map(|f| (f.field.as_str(), f.rule.as_str())).collect();
+    assert_eq!(got.len(), expected.len(), "{got:?}");
+    for (g, e) in got.iter().zip(expected) {
+        assert!(g.0 == e.0 && g.1.starts_with(e.1), "{g:?} is not {e:?}");
+    }
 }
