@@ -37,6 +37,7 @@ pub mod memory;
 pub mod model;
 pub mod predicate;
 mod replay;
+pub mod runner;
 mod scoped;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
