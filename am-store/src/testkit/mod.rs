@@ -15,6 +15,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod broken;
 mod cases;
 pub mod corpus;
 mod generate;

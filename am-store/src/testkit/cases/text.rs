@@ -83,13 +83,13 @@ async fn compare(kit: &Kit, all: &[Reading], texts: &[String]) -> Outcome {
 }
 
 async fn phrase(kit: Kit) -> Outcome {
-    let mut all = notes(&kit, &["the quick brown fox", "brown quick fox", "quick and brown", "quickly, brown"]).await?;
+    let mut all = notes(&kit, &["the quick brown fox", "brown quick fox", "quick and brown", "quickly, brown dog"]).await?;
     let b = Reading::builder(kit.kind(NOTE)?, am_core::DeviceId::new("phone")?, t(50));
     let split = b.payload(&am_schema::v1::Note { title: "very quick".into(), text: "brown bear".into(), ..Default::default() }).build()?;
     kit.put_new(std::slice::from_ref(&split)).await?;
     all.push(split);
     same_list("a phrase", &search(&kit, "\"quick brown\"").await?, &pick(&all, &[3, 0]))?;
-    same_list("a phrase and a word", &search(&kit, "bear \"quick brown\"").await?, &pick(&all, &[0]))?;
+    same_list("a phrase, and a word that ranks", &search(&kit, "fox bear \"quick brown\"").await?, &pick(&all, &[0, 3]))?;
     same("a phrase that nobody wrote", search(&kit, "\"brown fox quick\"").await?.len(), 0)
 }
 
