@@ -148,9 +148,7 @@ impl std::fmt::Debug for Store {
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(path: PathBuf, options: StoreOptions, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Result<Backend> {
     let options = crate::sqlite::SqliteOptions { path, ..options.sqlite };
-    // Migrations and recovery wait for the disk.
-    let opened = tokio::task::spawn_blocking(move || crate::sqlite::open(options, clock, catalogue)).await;
-    opened.map_err(|e| Error::new(Code::INTERNAL, "opening the store did not finish").op("store.open").source(e))?
+    crate::sqlite::open(options, clock, catalogue).await
 }
 
 #[cfg(not(feature = "sqlite"))]

@@ -31,14 +31,15 @@ impl Readings for Memory {
         let mut guard = self.change()?;
         let state = &mut *guard;
         let mut plan = Plan::new(state, "ingest", ctx.now());
-        plan.cost += RECORD_BYTES;
+        let provenance = provenance_cost(&batch.provenance);
+        plan.cost += provenance;
         let fates: Vec<Fate> = batch.readings.iter().map(|r| plan.reading(scope, r)).collect();
         batch.rejected.iter().for_each(|l| plan.letter(scope, l));
         let cost = plan.cost;
         self.room(state, cost, 0)?;
 
         state.batches.push((scope.clone(), batch.provenance.clone()));
-        state.used += RECORD_BYTES;
+        state.used += provenance;
         let number = state.batches.len() as u64;
         let mut out = IngestOutcome { batch: number, ..Default::default() };
         let mut counts = state.scope_mut(scope).counts;
@@ -143,6 +144,12 @@ impl Readings for Memory {
         let row = usize::try_from(batch).ok().and_then(|n| n.checked_sub(1)).and_then(|n| state.batches.get(n));
         Ok(row.filter(|(s, _)| s == ctx.scope()).map(|(_, p)| p.clone()))
     }
+}
+
+/// About what a batch's provenance takes.
+fn provenance_cost(p: &Provenance) -> usize {
+    let texts = [&p.client, &p.client_version, &p.batch_id, &p.key_id, &p.traceparent, &p.boot_id];
+    RECORD_BYTES + texts.iter().map(|t| t.len()).sum::<usize>()
 }
 
 fn asked((kind, device): &(Kind, DeviceId), kinds: &[Kind], devices: &[DeviceId]) -> bool {
