@@ -23,6 +23,7 @@ mod pool;
 mod queue;
 mod readings;
 mod rollup;
+mod rollup_plan;
 mod scan;
 mod schema;
 mod streams;

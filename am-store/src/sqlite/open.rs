@@ -16,6 +16,7 @@ use super::migrate::{self, Found, inspect, migrate};
 use super::options::{SqliteOptions, Synchronous};
 use super::pool::{Pool, open_read_only};
 use super::queue::Queue;
+use super::rollup_plan;
 use super::schema::MIGRATIONS;
 use super::streams::{Interned, Names};
 use super::writer::{Session, Writer};
@@ -76,6 +77,7 @@ fn open_blocking(options: SqliteOptions, clock: Arc<dyn Clock>, catalogue: Catal
         migrate::sync_folder(&path)?;
     }
     identify(&conn, &*clock).map_err(sql)?;
+    rollup_plan::align(&conn, &catalogue).map_err(sql)?;
     let number = |query: &str| conn.query_row(query, [], |r| r.get::<_, i64>(0)).map(|n| n as u64).map_err(sql);
     let head = number("SELECT max(coalesce((SELECT max(seq) FROM reading), 0), coalesce((SELECT max(seq) FROM event), 0))")?;
     let batch = number("SELECT coalesce(max(batch), 0) FROM ingest")?;

@@ -8,6 +8,7 @@ use am_schema::{Catalogue, Kind};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{Row, SUPERSEDED};
+use super::rollup_plan;
 use crate::model::{Aggregate, BucketWidth, Seq};
 use am_schema::catalogue::Cadence;
 
@@ -57,7 +58,8 @@ pub(super) fn value(kind: Kind, device: &DeviceId, row: Row) -> Option<f64> {
     row.reading(kind, device).ok()?.scalar()
 }
 
-type Place = (i64, BucketWidth, i64);
+/// Stream, width and number of a bucket.
+pub(super) type Place = (i64, BucketWidth, i64);
 
 /// The streams that a step meets; `None` without a scalar.
 struct Streams<'c> {
@@ -73,8 +75,9 @@ impl Streams<'_> {
         }
         let (topic, device): (String, String) =
             self.conn.prepare_cached("SELECT topic, device FROM stream WHERE id = ?1")?.query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        let kind = self.catalogue.get(&topic).filter(|k| k.scalar().is_some());
-        let found = kind.zip(DeviceId::new(device).ok());
+        let kind = self.catalogue.get(&topic);
+        rollup_plan::note(self.conn, &topic, kind)?;
+        let found = kind.filter(|k| k.scalar().is_some()).zip(DeviceId::new(device).ok());
         self.known.insert(id, found.clone());
         Ok(found)
     }
@@ -157,7 +160,7 @@ fn merge(conn: &Connection, (stream, width, bucket): Place, mut sum: Aggregate) 
     write(conn, (stream, width, bucket), &sum)
 }
 
-fn write(conn: &Connection, (stream, width, bucket): Place, a: &Aggregate) -> rusqlite::Result<()> {
+pub(super) fn write(conn: &Connection, (stream, width, bucket): Place, a: &Aggregate) -> rusqlite::Result<()> {
     let start = bucket.saturating_mul(width.nanos());
     let offset = |t: Timestamp| t.as_nanos().saturating_sub(start);
     conn.prepare_cached("INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?.execute((

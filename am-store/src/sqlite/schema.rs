@@ -76,6 +76,9 @@ CREATE TABLE rollup (
   first_at INTEGER NOT NULL, first REAL NOT NULL, last_at INTEGER NOT NULL, last REAL NOT NULL,
   PRIMARY KEY (stream, width, bucket)) WITHOUT ROWID;
 
+-- Which widths of which number the rollups of a topic hold; a catalogue that says otherwise makes them again.
+CREATE TABLE rollup_plan (topic TEXT PRIMARY KEY, plan TEXT NOT NULL) WITHOUT ROWID;
+
 -- How far what follows the feed has come.
 CREATE TABLE projection (name TEXT PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO projection VALUES ('rollup', 0), ('balance', 0);
