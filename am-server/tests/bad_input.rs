@@ -1,4 +1,5 @@
 //! Bad input over real sockets: each item's error names item, field and rule, and the rest goes on (P09).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test program may fail loudly")]
 
 mod support;
 

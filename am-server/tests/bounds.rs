@@ -1,4 +1,5 @@
 //! Floods, bombs and stalls cost back-pressure, not memory (P10).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test program may fail loudly")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The five calls, over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test program may fail loudly")]
 
 mod support;
 

@@ -1,10 +1,11 @@
 //! Device keys: who may write, for which device, and until when.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test program may fail loudly")]
 
 mod support;
 
 use std::time::Duration;
 
-use am_core::{Clock, Code, DeviceId, Scope, Timestamp};
+use am_core::{Code, DeviceId, Scope, Timestamp};
 use am_schema::v1::{self, Outcome};
 use am_server::{Auth, KeyGrant, Server, ServerConfig, create_key, revoke_key};
 use am_store::traits::Backend;

@@ -223,7 +223,7 @@ async fn custody_p01_every_acknowledged_reading_survives_kills_exactly_once() {
     assert!(mid_flight > loops / 2, "only {mid_flight} of {loops} kills hit work in flight");
 
     let store = open_store(&url).await;
-    let ledger = ledger.lock();
+    let ledger = std::mem::take(&mut *ledger.lock());
     let (mut seen, mut query) = (HashSet::new(), ScanQuery::default());
     query.limit = 10_000;
     loop {
