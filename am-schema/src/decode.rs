@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::complete::{Key, carries, finish, span_in_order};
 use crate::envelope::Envelope;
 use crate::validate::{self, EnvelopeView, push};
-use crate::{Catalogue, Finding, Kind, Reading, Rejected, json, shapes};
+use crate::{Catalogue, DataClass, Finding, Kind, Reading, Rejected, json, shapes};
 
 /// How large an item may be. What is larger is refused as a whole, before it is read.
 #[derive(Debug, Clone)]
@@ -139,6 +139,10 @@ impl Decoder {
                 r.findings.truncate(validate::MAX_FINDINGS);
             }
             (r.device, r.kind) = (inner.device, inner.kind);
+        }
+        let class = r.kind.as_deref().and_then(|k| self.catalogue.find(k)).map(Kind::class);
+        if class.is_none_or(|c| c == DataClass::Content) {
+            redact(&mut r.findings);
         }
         Err(r)
     }
@@ -329,4 +333,14 @@ impl Decoder {
 fn too_large(limit: usize, wire: Bytes) -> Rejected {
     let f = Finding::new("reading", format!("{} bytes", wire.len()), format!("at most {limit} bytes"));
     Rejected::new(Code::TOO_LARGE, vec![f], wire)
+}
+
+/// Hides the values of payloads; those of the envelope stay.
+fn redact(findings: &mut [Finding]) {
+    for f in findings {
+        let first = f.field.split(['.', '[']).next().unwrap_or_default();
+        if shapes::PAYLOADS.iter().any(|p| p.1 == first) {
+            f.value = validate::REDACTED.to_owned();
+        }
+    }
 }

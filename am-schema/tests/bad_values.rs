@@ -200,6 +200,18 @@ fn what_a_person_wrote_is_never_shown() {
     let r = decode(wire("task.url.ingest", 41, &url.encode_to_vec())).unwrap_err();
     let content = kind("task.url.ingest").class() == am_schema::DataClass::Content;
     assert_eq!(r.findings[0].value, if content { "(redacted)" } else { "secret" });
+    for (kind, payload) in [
+        ("os.events.notifications.raw", r#""notification":{"title":["secret"]}"#),
+        ("digital.clipboard.raw", r#""clipboard":"secret""#),
+        ("", r#""note":{"tags":"secret"}"#),
+    ] {
+        let text = format!(r#"{{"device_id":"d","kind":"{kind}","recorded_at":"2026-03-01T12:00:00Z","sequence":-5,{payload}}}"#);
+        let r = examples::decoder().decode_json(&text, now()).unwrap_err();
+        assert!(!r.to_string().contains("secret") && r.to_string().contains("sequence is -5"), "{r}");
+    }
+    let health = r#"{"device_id":"d","recorded_at":"2026-03-01T12:00:00Z","heart_rate":{"bpm":"fast"}}"#;
+    let r = examples::decoder().decode_json(health, now()).unwrap_err();
+    assert_eq!(r.to_string(), "AM-1001: heart_rate.bpm is fast, expected an integer from -2147483648 to 2147483647");
 }
 
 #[test]
