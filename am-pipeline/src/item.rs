@@ -117,18 +117,18 @@ thread_local! {
 }
 
 /// Runs `f` and collects the items that it drops undecided, so that they can be tried again instead of coming back from the source.
+/// Calls nest: the innermost one collects.
 pub(crate) fn catching<R>(tray: &mut Vec<Item>, f: impl FnOnce() -> R) -> R {
-    struct Restore<'a>(&'a mut Vec<Item>);
+    struct Restore<'a>(&'a mut Vec<Item>, Option<Vec<Item>>);
     impl Drop for Restore<'_> {
         fn drop(&mut self) {
-            if let Some(caught) = TRAY.with_borrow_mut(Option::take) {
+            if let Some(caught) = TRAY.replace(self.1.take()) {
                 *self.0 = caught;
             }
         }
     }
-    let caught = std::mem::take(tray);
-    TRAY.with_borrow_mut(|t| *t = Some(caught));
-    let _restore = Restore(tray);
+    let outer = TRAY.replace(Some(std::mem::take(tray)));
+    let _restore = Restore(tray, outer);
     f()
 }
 

@@ -2,13 +2,18 @@
 
 mod attempts;
 mod clock;
+mod condition;
 pub mod dead_letter;
 pub mod exec;
+mod field;
+#[cfg(feature = "flow-files")]
+pub mod flow;
 mod item;
 pub mod nodes;
 pub mod options;
 mod outcome;
 mod output;
+pub mod policies;
 mod processor;
 mod receipt;
 mod record;
@@ -21,6 +26,7 @@ pub mod testkit;
 
 pub use attempts::{Attempts, Jitter};
 pub use clock::TokioClock;
+pub use condition::{Condition, ConditionProblem};
 pub use dead_letter::{DeadLetter, DeadLetterFile, DeadLetterMemory, DeadLetters, LetterQuery};
 pub use item::{Batch, Item, Origin};
 pub use outcome::{Outcome, Reason, Severity};

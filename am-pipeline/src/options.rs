@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use am_core::{Code, Error, Result};
+use am_schema::Catalogue;
 use serde_json::{Map, Value, json};
+
+use crate::Condition;
 
 /// The type of an option.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +35,8 @@ pub enum OptionType {
     OneOf(&'static [&'static str]),
     /// A list of texts.
     Texts,
+    /// A condition on readings.
+    Condition,
     /// Anything; the processor checks it.
     Any,
 }
@@ -183,6 +188,10 @@ impl OptionType {
             OptionType::Duration => (v.as_str().is_some_and(|t| parse_duration(t).is_ok()), "a time such as 250ms, 5s, 10m, 1h".to_owned()),
             OptionType::OneOf(words) => (v.as_str().is_some_and(|t| words.contains(&t)), format!("one of {}", words.join(", "))),
             OptionType::Texts => (v.as_array().is_some_and(|a| a.iter().all(Value::is_string)), "a list of texts".to_owned()),
+            OptionType::Condition => {
+                let problems = Condition::parse(v, &Catalogue::builtin()).err().unwrap_or_default();
+                (problems.is_empty(), problems.first().map(|p| format!("a condition: {}", p.message)).unwrap_or_default())
+            }
             OptionType::Any => (true, String::new()),
         };
         if ok { Ok(()) } else { Err(rule) }
@@ -197,6 +206,7 @@ impl OptionType {
             OptionType::Duration => json!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d)$"}),
             OptionType::OneOf(words) => json!({"enum": words}),
             OptionType::Texts => json!({"type": "array", "items": {"type": "string"}}),
+            OptionType::Condition => json!({"type": "object"}),
             OptionType::Any => json!({}),
         }
     }

@@ -142,6 +142,13 @@ impl Output {
         self.retry.push((item, error.into()));
     }
 
+    /// Takes over what a processor within this one discarded and absorbed.
+    #[cfg(feature = "flow-files")]
+    pub(crate) fn count(&mut self, discarded: u64, absorbed: Vec<Receipt>) {
+        self.discarded += discarded;
+        self.absorbed.extend(absorbed);
+    }
+
     /// Hands out the decisions and is empty again.
     pub fn take(&mut self) -> Decided {
         Decided {

@@ -320,6 +320,7 @@ impl Tally {
     }
 
     /// The worst outcome, once nothing is out.
+    #[cfg(test)]
     pub(crate) fn worst(&self) -> Option<Severity> {
         (self.0.open.load(Ordering::Acquire) == 0).then(|| Severity::from_bits(self.0.worst.load(Ordering::Acquire)))
     }

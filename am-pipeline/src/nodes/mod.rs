@@ -8,6 +8,7 @@ mod map;
 mod null;
 mod replay;
 mod route;
+mod specs;
 mod state;
 mod throttle;
 mod window;

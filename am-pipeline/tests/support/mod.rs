@@ -1,5 +1,12 @@
 //! What the tests of the runtime share.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "each test file takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test file takes what it needs"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
