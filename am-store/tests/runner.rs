@@ -18,11 +18,11 @@ const RAW: &str = "device.health.heartrate.raw";
 const SUM: &str = "motion.events.significant";
 const CLASS: &str = "motion.classification.activity";
 
-const PANICS: u32 = 200;
-const PARKS: u32 = 201;
-const NEVER_READY: u32 = 202;
-const READY_AT_THE_THIRD: u32 = 203;
-const DROPS: u32 = 204;
+const PANICS: i32 = 200;
+const PARKS: i32 = 201;
+const NEVER_READY: i32 = 202;
+const READY_AT_THE_THIRD: i32 = 203;
+const DROPS: i32 = 204;
 
 /// Emits the running sum of all beats; its state is the sum.
 struct Summing {
@@ -54,7 +54,7 @@ impl Processor for Summing {
                 DROPS => continue,
                 _ => {}
             }
-            self.sum += u64::from(bpm);
+            self.sum += bpm as u64;
             let kind = self.setup.catalogue.get(SUM).unwrap();
             let payload = v1::SignificantMotion {
                 event: v1::significant_motion::Event::Started.into(),
@@ -144,7 +144,7 @@ async fn store() -> Store {
     Store::open("memory:", StoreOptions::default(), clock, Catalogue::builtin()).await.unwrap()
 }
 
-fn beat(device: &str, second: i64, bpm: u32) -> Reading {
+fn beat(device: &str, second: i64, bpm: i32) -> Reading {
     let kind = Catalogue::builtin().get(RAW).unwrap();
     Reading::builder(kind, DeviceId::new(device).unwrap(), Timestamp::from_second(1_772_352_000 + second))
         .payload(&v1::HeartRate { bpm, ..Default::default() })
@@ -172,7 +172,7 @@ async fn every_reading_is_processed_once_whatever_the_steps_and_whoever_runs_the
         let store = store().await;
         let mine = store.scoped(&Scope::local());
         for round in 0..4 {
-            let some = (0..10).map(|i| beat(["a", "b", "c"][i as usize % 3], round * 10 + i, 60 + i as u32)).collect();
+            let some = (0..10).map(|i| beat(["a", "b", "c"][i as usize % 3], round * 10 + i, 60 + i as i32)).collect();
             mine.put(some).await.unwrap();
             // A new runner each time: what it knows comes from the store.
             runner(&store, "1", RunnerOptions::default().batch(batch).live(1)).drain().await.unwrap();
@@ -256,9 +256,11 @@ async fn a_running_flow_follows_the_feed_and_stops_after_its_step() {
         mine.put(vec![beat("a", i, 60)]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    while status.get().taken < 50 {
-        tokio::task::yield_now().await;
+    // The flow commits at most every 100 ms of the paused clock.
+    for _ in 0..100 {
+        store.clock().sleep(std::time::Duration::from_millis(10)).await;
     }
+    assert_eq!(status.get().taken, 50);
     stop.cancel();
     running.await.unwrap().unwrap();
     let s = status.get();

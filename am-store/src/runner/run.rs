@@ -375,7 +375,7 @@ impl FlowRunner {
     }
 
     /// Waits until the last commit is long enough ago, so that a trickle is not committed one by one.
-    async fn pace(&self, stop: &CancelToken) {
+    async fn pace(&mut self, stop: &CancelToken) {
         let since = self.committed_at.map(|at| self.env.clock.monotonic().saturating_sub(at));
         let left = since.map_or(Duration::ZERO, |since| self.options.linger.saturating_sub(since));
         self.pause(left, stop).await;
@@ -386,7 +386,7 @@ impl FlowRunner {
         self.pause(wait, stop).await;
     }
 
-    async fn pause(&self, d: Duration, stop: &CancelToken) {
+    async fn pause(&mut self, d: Duration, stop: &CancelToken) {
         if !d.is_zero() {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -396,7 +396,7 @@ impl FlowRunner {
     }
 
     /// From the arrival of an ingest batch to now.
-    async fn latency(&self, oldest: Option<(Scope, u64)>) -> Option<Duration> {
+    async fn latency(&mut self, oldest: Option<(Scope, u64)>) -> Option<Duration> {
         let (scope, batch) = oldest?;
         let ctx = Ctx::new(scope, self.env.clock.clone());
         let p = self.env.backend.readings.provenance(&ctx, batch).await.ok()??;
