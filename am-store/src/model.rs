@@ -1,5 +1,6 @@
 //! The values that go in and out of a store.
 
+mod asking;
 mod ingest;
 mod query;
 mod row;

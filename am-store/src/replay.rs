@@ -37,7 +37,7 @@ pub enum Replayed {
         stage: String,
     },
     /// It failed again; the letter stays, with what is wrong now.
-    Failed(am_pipeline::DeadLetter),
+    Failed(Box<am_pipeline::DeadLetter>),
 }
 
 impl ScopedStore {
@@ -63,7 +63,7 @@ impl ScopedStore {
                 (letter.code, letter.message) = (rejected.code, rejected.to_string());
                 letter.findings = rejected.findings;
                 letters.amend(ctx, letter.clone()).await?;
-                return Ok(Replayed::Failed(letter));
+                return Ok(Replayed::Failed(Box::new(letter)));
             }
         };
         let provenance = Provenance {
@@ -93,7 +93,7 @@ impl ScopedStore {
                     _ => "the repaired reading has the key of another one that is stored; give it a new id".into(),
                 };
                 letters.amend(ctx, letter.clone()).await?;
-                Ok(Replayed::Failed(letter))
+                Ok(Replayed::Failed(Box::new(letter)))
             }
         }
     }

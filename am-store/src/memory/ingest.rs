@@ -44,7 +44,8 @@ impl<'a> Plan<'a> {
             }
             Some(first) if first.same_content(r) => Fate::Duplicate,
             Some(_) => {
-                let e = Error::new(Code::CLOCK_CONFLICT, format!("{} {} of {} is stored with other content", r.kind(), r.id(), r.device()));
+                let text = format!("{} of {} at {} was stored before with other content", r.kind(), r.device(), r.recorded_at());
+                let e = Error::new(Code::CLOCK_CONFLICT, text);
                 let letter = DeadLetter::failed(scope.clone(), self.now, self.stage, r, &e, 1);
                 self.letter(scope, &letter);
                 Fate::Conflict(Box::new(letter))

@@ -165,11 +165,14 @@ fn values(s: &Stream, from: i64, to: i64) -> Aggregate {
     sum
 }
 
+/// The rows of a stream in the order of a scan.
+type Walk<'a> = Box<dyn Iterator<Item = (&'a (Timestamp, ReadingId), &'a Row)> + 'a>;
+
 /// Walks the rows that a scan may want in its order, from after a place, until `each` says no.
 fn each_in_order<'a>(data: &'a ScopeData, q: &ScanQuery, after: Option<&Place>, mut each: impl FnMut(&'a Row) -> bool) {
     let ascending = q.order == Order::TimeAscending;
     let streams: Vec<(&(Kind, DeviceId), &Stream)> = data.streams.iter().filter(|(k, _)| asked(k, &q.kinds, &q.devices)).collect();
-    let mut walks: Vec<Box<dyn Iterator<Item = (&'a (Timestamp, ReadingId), &'a Row)> + 'a>> = Vec::with_capacity(streams.len());
+    let mut walks: Vec<Walk<'a>> = Vec::with_capacity(streams.len());
     let mut up = BinaryHeap::new();
     let mut down = BinaryHeap::new();
     for (n, (name, s)) in streams.iter().enumerate() {
@@ -192,7 +195,7 @@ fn each_in_order<'a>(data: &'a ScopeData, q: &ScanQuery, after: Option<&Place>, 
             continue;
         }
         let range = s.rows.range(lo..hi);
-        let mut walk: Box<dyn Iterator<Item = _> + 'a> = match (ascending, own) {
+        let mut walk: Walk<'a> = match (ascending, own) {
             (true, Some(o)) => Box::new(range.filter(move |(k, _)| **k > o)),
             (true, None) => Box::new(range),
             (false, Some(o)) => Box::new(range.rev().filter(move |(k, _)| **k < o)),

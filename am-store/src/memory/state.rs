@@ -37,14 +37,16 @@ pub(super) struct ScopeData {
     pub(super) slots: HashMap<[u8; 16], Vec<Arc<Stored>>>,
     /// What was made from a reading that a lineage names alone.
     pub(super) outputs: HashMap<(InputStream, Timestamp, [u8; 16]), Vec<Arc<Stored>>>,
-    /// What was made from spans of a stream, by the span's start; with its end.
-    pub(super) spans: HashMap<InputStream, BTreeMap<(Timestamp, Seq), (Timestamp, Arc<Stored>)>>,
+    pub(super) spans: HashMap<InputStream, Spans>,
     pub(super) text: TextIndex,
     pub(super) dead_letters: BTreeMap<String, DeadLetterRow>,
     pub(super) key_values: BTreeMap<String, KvRow>,
     pub(super) devices: BTreeMap<DeviceId, DeviceRow>,
     pub(super) counts: Counts,
 }
+
+/// What was made from spans of a stream: by the span's start and the place in the feed, with the span's end.
+type Spans = BTreeMap<(Timestamp, Seq), (Timestamp, Arc<Stored>)>;
 
 /// A stream as lineages name it.
 #[derive(PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ impl Seeded {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -24,12 +24,12 @@ impl Seeded {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.number() % n.max(1)
     }
 
     /// A number from 0 to 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Puts a list in another order.
@@ -132,7 +132,7 @@ impl Generator {
             match f.ty {
                 FieldType::Message(m) => {
                     let inner = match m().name {
-                        "SampleBlock" => samples(self.kind, self.seeded.next()),
+                        "SampleBlock" => samples(self.kind, self.seeded.number()),
                         _ => self.message(m(), &path, depth + 1),
                     };
                     wire::put_len(&mut out, f.number, &inner);

@@ -18,6 +18,36 @@ pub struct DeadLetterQuery {
     pub limit: usize,
 }
 
+impl DeadLetterQuery {
+    /// Also those that were resolved.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        self.resolved = true;
+        self
+    }
+
+    /// Only of this stage.
+    #[must_use]
+    pub fn stage(mut self, stage: impl Into<String>) -> Self {
+        self.stage = Some(stage.into());
+        self
+    }
+
+    /// Going on after this id.
+    #[must_use]
+    pub fn after(mut self, id: impl Into<String>) -> Self {
+        self.after = Some(id.into());
+        self
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
 /// How a dead letter ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {

@@ -93,7 +93,7 @@ async fn no_late_entry(kit: Kit) -> Outcome {
             Ok::<_, Fault>(page)
         };
         let (x, y, z, w, page) = tokio::join!(kit.put(&a), kit.put(&b), kit.put(&c), kit.put(&d), reader);
-        (x?, y?, z?, w?);
+        [x, y, z, w].into_iter().collect::<Result<Vec<_>, _>>()?;
         let page = page?;
         after = page.next;
         read.extend(page.entries);

@@ -161,7 +161,8 @@ async fn dead_letters(kit: Kit) -> Outcome {
 }
 
 async fn state(kit: Kit) -> Outcome {
-    let steps: [(Vec<StateChange>, Vec<(&str, &[u8])>); 4] = [
+    type Held<'a> = Vec<(&'a str, &'a [u8])>;
+    let steps: [(Vec<StateChange>, Held<'_>); 4] = [
         (vec![change("b", Some(b"2")), change("a", Some(b"1"))], vec![("a", b"1"), ("b", b"2")]),
         (vec![change("b", Some(b"3")), change("c", Some(&[]))], vec![("a", b"1"), ("b", b"3"), ("c", b"")]),
         (vec![change("a", None), change("zz", None)], vec![("b", b"3"), ("c", b"")]),
