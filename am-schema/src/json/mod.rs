@@ -22,8 +22,8 @@ mod time;
 mod tree;
 mod write;
 
-pub use crate::validate::MAX_DEPTH;
 use crate::spec::MessageSpec;
+pub use crate::validate::MAX_DEPTH;
 use crate::{Finding, Reading, shapes};
 
 pub(crate) use read::transcode;

@@ -1,6 +1,6 @@
 //! The rules of the catalogue, checked over wire bytes.
 //!
-//! One pass over a payload checks types, texts, numbers, times and required fields by the shape tables ([`mod@payload`] walks,
+//! One pass over a payload checks types, texts, numbers, times and required fields by the shape tables ([`payload()`] walks,
 //! nothing is decoded or allocated); a small table of functions checks what concerns several fields at once.
 
 mod place;
@@ -70,12 +70,7 @@ pub struct Entry<'a> {
 /// # Errors
 /// [`Malformed`] when it is not an entry at all.
 #[inline]
-pub fn metadata_entry<'a>(
-    bytes: &'a [u8],
-    max_key: usize,
-    max_value: usize,
-    findings: &mut Vec<Finding>,
-) -> Result<Entry<'a>, Malformed> {
+pub fn metadata_entry<'a>(bytes: &'a [u8], max_key: usize, max_value: usize, findings: &mut Vec<Finding>) -> Result<Entry<'a>, Malformed> {
     if let Some(entry) = usual_entry(bytes)
         && !entry.key.is_empty()
         && entry.key.len() <= max_key
