@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn a_few_readings_wait_for_company_and_many_do_not() {
         let mut p = planner();
-        assert_eq!(p.plan(0 * MS, 0), Plan::Idle);
-        assert_eq!(p.plan(0 * MS, 3), Plan::WaitUntil(100 * MS));
+        assert_eq!(p.plan(Duration::ZERO, 0), Plan::Idle);
+        assert_eq!(p.plan(Duration::ZERO, 3), Plan::WaitUntil(100 * MS));
         assert_eq!(p.plan(50 * MS, 10), Plan::Send { after: 0 });
         p.begin((1..=10).collect());
         assert_eq!(p.plan(60 * MS, 12), Plan::WaitUntil(160 * MS));
@@ -258,8 +258,8 @@ mod tests {
         let a = p.begin(vec![1, 2]);
         let b = p.begin(vec![3, 4]);
         let all = [ItemOutcome::Stored, ItemOutcome::Duplicate];
-        assert_eq!(p.answered(b, &all, Duration::ZERO, 0 * MS, 0.5).through, 0);
-        let s = p.answered(a, &all, Duration::ZERO, 0 * MS, 0.5);
+        assert_eq!(p.answered(b, &all, Duration::ZERO, Duration::ZERO, 0.5).through, 0);
+        let s = p.answered(a, &all, Duration::ZERO, Duration::ZERO, 0.5);
         assert_eq!((s.through, s.stored, s.duplicate), (4, 1, 1));
     }
 
@@ -267,7 +267,7 @@ mod tests {
     fn a_failed_batch_is_sent_again_after_a_wait_that_grows() {
         let mut p = planner();
         let a = p.begin(vec![1, 2]);
-        p.failed(a, Duration::ZERO, 0 * MS, 1.0);
+        p.failed(a, Duration::ZERO, Duration::ZERO, 1.0);
         assert_eq!(p.plan(99 * MS, 2), Plan::WaitUntil(100 * MS));
         assert_eq!(p.plan(100 * MS, 2), Plan::Send { after: 0 });
         let b = p.begin(vec![1, 2]);
@@ -279,7 +279,7 @@ mod tests {
     fn rejected_items_are_let_go_and_unanswered_ones_are_not() {
         let mut p = planner();
         let a = p.begin(vec![1, 2, 3]);
-        let s = p.answered(a, &[ItemOutcome::Rejected(1001, "bpm".into()), ItemOutcome::Retry], Duration::ZERO, 0 * MS, 0.0);
+        let s = p.answered(a, &[ItemOutcome::Rejected(1001, "bpm".into()), ItemOutcome::Retry], Duration::ZERO, Duration::ZERO, 0.0);
         assert_eq!((s.through, s.rejected.len()), (1, 1));
         assert!(p.wanted(2) && p.wanted(3) && !p.wanted(1));
     }

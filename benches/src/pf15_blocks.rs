@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use am_schema::block::{Block, Channel, Decoder, Limits, Samples, encode};
-use arrow_array::{ArrayRef, Float32Array, Int32Array, RecordBatch};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding, Repetition, Type as PhysicalType, ZstdLevel};
+use parquet::data_type::{FloatType, Int32Type};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::Type;
 
 use crate::gorilla;
 use crate::harness::{Options, Row, Target, alternate};
@@ -182,33 +183,42 @@ fn special(blocks: &[Vec<Samples<'_>>]) -> Encoding {
 
 /// The whole recording as one Parquet file, which is to its advantage: a header and a dictionary for all blocks together.
 fn parquet_size(blocks: &[Vec<Samples<'_>>], plan: Option<Encoding>, level: i32) -> Result<usize, String> {
+    write_parquet(blocks, plan, level).map_err(|e| e.to_string())
+}
+
+fn write_parquet(blocks: &[Vec<Samples<'_>>], plan: Option<Encoding>, level: i32) -> parquet::errors::Result<usize> {
     let channels = blocks.first().map_or(0, Vec::len);
-    let column = |c: usize| -> ArrayRef {
-        let parts = || blocks.iter().filter_map(|b| b.get(c));
-        match parts().next() {
-            Some(Samples::I32(_)) => {
-                let all = parts().flat_map(|s| if let Samples::I32(v) = s { *v } else { &[] });
-                Arc::new(Int32Array::from_iter_values(all.copied()))
-            }
-            _ => {
-                let all = parts().flat_map(|s| if let Samples::F32(v) = s { *v } else { &[] });
-                Arc::new(Float32Array::from_iter_values(all.copied()))
-            }
-        }
-    };
-    let batch = RecordBatch::try_from_iter((0..channels).map(|c| (format!("c{c}"), column(c)))).map_err(|e| e.to_string())?;
-    let zstd = ZstdLevel::try_new(level).map_err(|e| e.to_string())?;
-    let mut properties =
-        WriterProperties::builder().set_compression(Compression::ZSTD(zstd)).set_statistics_enabled(EnabledStatistics::None);
+    let parts = |c: usize| blocks.iter().filter_map(move |b| b.get(c));
+    let fields = (0..channels)
+        .map(|c| {
+            let ty = if matches!(parts(c).next(), Some(Samples::I32(_))) { PhysicalType::INT32 } else { PhysicalType::FLOAT };
+            Type::primitive_type_builder(&format!("c{c}"), ty).with_repetition(Repetition::REQUIRED).build().map(Arc::new)
+        })
+        .collect::<parquet::errors::Result<Vec<_>>>()?;
+    let schema = Arc::new(Type::group_type_builder("samples").with_fields(fields).build()?);
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
+        .set_statistics_enabled(EnabledStatistics::None);
     properties = match plan {
         None => properties.set_dictionary_enabled(true),
         Some(encoding) => properties.set_dictionary_enabled(false).set_encoding(encoding),
     };
-    let arrow_free =
-        parquet::arrow::arrow_writer::ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
     let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut file, batch.schema(), arrow_free).map_err(|e| e.to_string())?;
-    writer.write(&batch).map_err(|e| e.to_string())?;
-    writer.close().map_err(|e| e.to_string())?;
+    let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::new(properties.build()))?;
+    let mut group = writer.next_row_group()?;
+    let mut c = 0;
+    while let Some(mut column) = group.next_column()? {
+        if matches!(parts(c).next(), Some(Samples::I32(_))) {
+            let all: Vec<i32> = parts(c).flat_map(|s| if let Samples::I32(v) = s { *v } else { &[] }).copied().collect();
+            column.typed::<Int32Type>().write_batch(&all, None, None)?;
+        } else {
+            let all: Vec<f32> = parts(c).flat_map(|s| if let Samples::F32(v) = s { *v } else { &[] }).copied().collect();
+            column.typed::<FloatType>().write_batch(&all, None, None)?;
+        }
+        column.close()?;
+        c += 1;
+    }
+    group.close()?;
+    writer.close()?;
     Ok(file.len())
 }

@@ -30,7 +30,7 @@ pub trait DiskFile: Send + Sync {
     /// Fills the buffer from an offset; gives how much there was.
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize>;
     /// Its length.
-    fn len(&self) -> Result<u64>;
+    fn size(&self) -> Result<u64>;
     /// Cuts it off.
     fn truncate(&self, len: u64) -> Result<()>;
     /// Makes its content survive a power cut.
@@ -160,7 +160,7 @@ impl DiskFile for StdFile {
         Ok(got)
     }
 
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         self.file.metadata().map(|m| m.len()).map_err(self.io("outbox.len"))
     }
 

@@ -96,7 +96,7 @@ impl FileOutbox {
     fn load(&mut self, first: u64, newest: bool) -> Result<()> {
         let name = segment::name(first);
         let file = self.disk.open(&name, false)?;
-        let len = file.len()?;
+        let len = file.size()?;
         let mut head = [0; HEADER];
         let got = file.read_at(0, &mut head)?;
         if got < HEADER || segment::parse_header(&head) != Some(first) {

@@ -223,7 +223,7 @@ impl DiskFile for FaultFile {
         Ok(n)
     }
 
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         let mut s = self.disk.0.lock();
         s.step()?;
         Ok(s.inodes[self.inode].current.len() as u64)

@@ -342,8 +342,7 @@ mod tests {
 
     #[test]
     fn custody_p10_a_file_beyond_the_limit_is_refused() {
-        let mut o = ImportOptions::default();
-        o.max_whole_file = 10;
+        let o = ImportOptions { max_whole_file: 10, ..Default::default() };
         let mut i = FitImport::new("t.fit", &sample(&[(1, 120)])[..], &o);
         assert!(matches!(i.next(), Some(Imported::Skipped(s)) if s.reason.contains("larger than 10")));
         assert!(i.next().is_none());
