@@ -208,6 +208,42 @@ impl ScopedStore {
         self.store.backend().key_value.put(&self.ctx, key, value, ttl).await
     }
 
+    /// Writes a value if it is still at the version `expected`, 0 for absent.
+    ///
+    /// # Errors
+    /// `CAS_MISMATCH` when it is not; as [`ScopedStore::set_value`] otherwise.
+    pub async fn compare_and_set(&self, key: &str, expected: u64, value: Vec<u8>, ttl: Option<Duration>) -> Result<u64> {
+        limits::key(key)?;
+        limits::value(&value)?;
+        self.store.backend().key_value.compare_and_put(&self.ctx, key, expected, value, ttl).await
+    }
+
+    /// Removes a value; true when there was one.
+    ///
+    /// # Errors
+    /// `BAD_QUERY` for a key out of bounds.
+    pub async fn delete_value(&self, key: &str) -> Result<bool> {
+        limits::key(key)?;
+        self.store.backend().key_value.delete(&self.ctx, key).await
+    }
+
+    /// Keys that begin so, in order, after `after`.
+    ///
+    /// # Errors
+    /// `BAD_QUERY` for a limit out of range.
+    pub async fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        limits::keys(limit)?;
+        self.store.backend().key_value.keys(&self.ctx, prefix, after, limit).await
+    }
+
+    /// Adds or updates a device; true when it is new.
+    ///
+    /// # Errors
+    /// What keeps the backend from writing.
+    pub async fn register(&self, device: DeviceRow) -> Result<bool> {
+        self.store.backend().devices.register(&self.ctx, device).await
+    }
+
     /// The scope's devices.
     ///
     /// # Errors
