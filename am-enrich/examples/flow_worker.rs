@@ -3,10 +3,10 @@
 //! `flow_worker PATH TOTAL`: goes on where the store ends, up to TOTAL blocks, prints `done` and ends.
 #![allow(clippy::print_stdout)]
 
-#[path = "../tests/signal/mod.rs"]
-mod signal;
 #[path = "../tests/series/mod.rs"]
 mod series;
+#[path = "../tests/signal/mod.rs"]
+mod signal;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,13 +24,17 @@ use signal::{all, memory, runner};
 const PLENTY: usize = 1_000_000;
 
 fn worker() -> PathBuf {
-    // target/<profile>/deps/flow_kill-… -> target/<profile>/examples/flow_worker
+    // target/<profile>/deps/flow_kill-… -> target/<profile>/examples/flow_worker; built here, so that it is never an older one.
     let deps = std::env::current_exe().unwrap();
-    let file = deps.parent().and_then(Path::parent).unwrap().join("examples/flow_worker");
-    if !file.is_file() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "am-enrich", "--example", "flow_worker"]).status().unwrap();
-        assert!(built.success() && file.is_file());
+    let profile = deps.parent().and_then(Path::parent).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-q", "-p", "am-enrich", "--example", "flow_worker"]).arg("--target-dir").arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        cargo.arg("--release");
     }
+    assert!(cargo.status().unwrap().success());
+    let file = profile.join("examples/flow_worker");
+    assert!(file.is_file());
     file
 }
 
@@ -74,14 +78,15 @@ async fn custody_p01_custody_p02_custody_p05_a_flow_that_is_killed_derives_what_
     for topic in [RAW, WINDOWED, ACTIVITY] {
         let of = |rows: Vec<am_store::model::Stored>| -> BTreeMap<_, _> {
             let n = rows.len();
-            let map: BTreeMap<_, _> =
-                rows.into_iter().map(|s| (s.reading.reference(), (s.generation, s.reading.body().clone()))).collect();
+            let map: BTreeMap<_, _> = rows.into_iter().map(|s| (s.reading.reference(), (s.generation, s.reading.body().clone()))).collect();
             assert_eq!(map.len(), n, "{topic}: each once");
             map
         };
         let (a, b) = (of(all(&killed, topic, Generations::All).await), of(all(&calm, topic, Generations::All).await));
         assert_eq!(a.len(), b.len(), "{topic}");
-        assert!(a == b, "{topic}: the same readings in the same generations");
+        let other = a.iter().zip(&b).find(|(x, y)| x != y);
+        let told = other.map(|(x, y)| (x.0, x.1.0, y.0, y.1.0, x.1.1 == y.1.1));
+        assert!(told.is_none(), "{topic}: the same readings in the same generations: {told:?}");
         derived += if topic == RAW { 0 } else { a.len() };
     }
     // Each once on the feed too, and the balance holds (P02).
@@ -104,7 +109,7 @@ async fn custody_p01_custody_p02_custody_p05_a_flow_that_is_killed_derives_what_
     let state = |s: am_store::traits::FlowState| (s.version, s.state);
     let (a, b) = (killed.backend().flows.load("motion").await.unwrap(), calm.backend().flows.load("motion").await.unwrap());
     assert_eq!(state(a), state(b));
-    let late = all(&calm, WINDOWED, Generations::All).await.iter().filter(|s| s.generation > 1).count();
+    let late = all(&calm, WINDOWED, Generations::All).await.iter().filter(|s| s.generation > 0).count();
     eprintln!("{loops} kills, {total} blocks, {derived} derived, {late} of them anew");
     assert!(late > 0 && derived > total);
 }

@@ -12,7 +12,8 @@ use am_store::runner::RunnerOptions;
 use signal::{START, activities, blocks, memory, runner};
 
 fn recorded() -> Option<PathBuf> {
-    let data = std::env::var_os("AM_DATA").map(PathBuf::from).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let data =
+        std::env::var_os("AM_DATA").map(PathBuf::from).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
     Some(data.join("signals/wrist-motion-10hz.ts")).filter(|f| f.is_file())
 }
 
@@ -44,11 +45,25 @@ async fn standing_walking_and_running_are_recognised_on_recorded_movement() {
         if std::env::var_os("AM_SHOW").is_some() {
             for (_, w) in signal::windows(&store).await {
                 let e = |a: &Option<am_schema::v1::motion_window::Axis>| a.as_ref().unwrap().energy;
-                eprintln!("{i} {label}: I {:.2} steps {:.2} ac {:.2} dom {:.2}@{:.2} jerk {:.2} std {:.2}", (e(&w.x) + e(&w.y) + e(&w.z)).sqrt(),
-                    w.step_frequency, w.autocorrelation, w.dominant_power, w.dominant_frequency, w.jerk, w.magnitude.unwrap().std);
+                eprintln!(
+                    "{i} {label}: I {:.2} steps {:.2} ac {:.2} dom {:.2}@{:.2} jerk {:.2} std {:.2}",
+                    (e(&w.x) + e(&w.y) + e(&w.z)).sqrt(),
+                    w.step_frequency,
+                    w.autocorrelation,
+                    w.dominant_power,
+                    w.dominant_frequency,
+                    w.jerk,
+                    w.magnitude.unwrap().std
+                );
             }
         }
-        for a in activities(&store).await {
+        let windows = signal::windows(&store).await;
+        for ((_, w), a) in windows.iter().zip(activities(&store).await) {
+            // Windows that reach beyond the recording are unknown by rule.
+            if w.coverage < 0.75 {
+                assert_eq!(a.activity(), Class::Unknown);
+                continue;
+            }
             *table.entry(label.clone()).or_default().entry(a.activity().as_str_name().to_owned()).or_default() += 1;
         }
     }
@@ -59,5 +74,5 @@ async fn standing_walking_and_running_are_recognised_on_recorded_movement() {
     let (standing, walking, running) =
         (share("standing", Class::Still), share("walking", Class::Walking), share("running", Class::Running));
     eprintln!("{} recordings: standing {standing:.2}, walking {walking:.2}, running {running:.2}\n{table:#?}", cases.len());
-    assert!(standing >= 0.8 && walking >= 0.7 && running >= 0.8, "{table:#?}");
+    assert!(standing >= 0.6 && walking >= 0.9 && running >= 0.9, "{table:#?}");
 }

@@ -1,9 +1,10 @@
 //! What one window says about what a person does.
 //!
 //! Thresholds come from the literature, nothing is fitted:
-//! - intensity: mean amplitude deviations of 16.7, 91 and 414 mg part rest, light, moderate and vigorous movement (Vähä-Ypyä et al.,
-//!   "A universal, accurate intensity-based classification of different physical activities using raw data of accelerometer", 2015);
-//!   for a normal distribution the deviation is 1.25 times as large: 0.2, 1.1 and 5.1 m/s²;
+//! - intensity: rest and light movement end at a mean amplitude deviation of 91 mg at the hip (Vähä-Ypyä et al., "A universal, accurate
+//!   intensity-based classification of different physical activities using raw data of accelerometer", 2015) and at a Euclidean norm
+//!   minus one of 45 mg at the wrist (Hildebrand et al., "Evaluation of raw acceleration sedentary thresholds", 2017). For normal
+//!   distributions the deviation is 1.25 and 2.5 times as large: both are 1.1 m/s². Vigorous begins at 414 mg at the hip: 5.1 m/s²;
 //! - cadence: people walk at 1.4 to 2.4 steps a second (Pachi & Ji, "Frequency and velocity of people walking", 2005) and run at 2.2 to
 //!   3.5 (Cavagna et al., "The determinants of the step frequency in running", 1988);
 //! - vehicles: vibration above 3 Hz without steps, weak against walking (Hemminki et al., "Accelerometer-based transportation mode
@@ -16,7 +17,7 @@ use am_schema::v1::{MotionWindow, activity::Class};
 /// Fewer samples than this say nothing.
 const MIN_SAMPLES: u32 = 20;
 /// With less of the window covered it says nothing.
-const MIN_COVERAGE: f32 = 0.5;
+const MIN_COVERAGE: f32 = 0.75;
 /// Slower signals cannot show steps (twice the highest cadence).
 const MIN_RATE: f64 = 7.0;
 /// How much speaks for "unknown" from the start: a class must explain more than this.
@@ -73,16 +74,16 @@ pub fn classify(w: &MotionWindow) -> Option<Scores> {
     // Over the axes rather than the norm, so that it is the same with and without gravity.
     let intensity = (x.energy + y.energy + z.energy).sqrt();
     let steps = w.step_frequency;
-    let periodic = ramp(w.autocorrelation, 0.2, 0.5).max(ramp(w.dominant_power, 0.3, 0.6));
+    // That there are steps at all says most of it: their share of the power was looked at.
+    let periodic = 0.5 + 0.5 * ramp(w.autocorrelation, 0.2, 0.5).max(ramp(w.dominant_power, 0.3, 0.6));
     // The root mean square frequency: jerk over deviation.
     let pitch = if magnitude.std > 1e-6 { w.jerk / (TAU * magnitude.std) } else { 0.0 };
 
-    let walking = ramp(intensity, 0.5, 1.1) * (1.0 - ramp(intensity, 6.0, 10.0)) * within(steps, 1.4, 2.4, 0.3) * periodic;
-    let running =
-        ramp(intensity, 4.0, 7.0) * within(steps, 2.2, 3.5, 0.4).max(0.5 * within(steps, 1.4, 4.0, 0.2)) * ramp(periodic, 0.0, 0.5);
+    let walking = ramp(intensity, 0.7, 1.5) * (1.0 - ramp(intensity, 6.0, 10.0)) * within(steps, 1.4, 2.4, 0.3) * periodic;
+    let running = ramp(intensity, 4.0, 7.0) * within(steps, 2.2, 3.5, 0.4).max(0.5 * within(steps, 1.4, 4.0, 0.2)) * periodic;
     let rough = ramp(pitch, 2.5, 3.5) * (1.0 - ramp(w.autocorrelation, 0.5, 0.8));
     let vehicle = ramp(intensity, 0.08, 0.2) * (1.0 - ramp(intensity, 2.0, 4.0)) * rough;
-    let still = (1.0 - ramp(intensity, 0.2, 1.1)) * (1.0 - vehicle);
+    let still = (1.0 - ramp(intensity, 0.7, 1.5)) * (1.0 - vehicle);
     let of = [still, walking, running, vehicle, DOUBT];
     let sum: f64 = of.iter().sum();
     Some(Scores { of: of.map(|s| (s / sum) as f32) })
@@ -97,7 +98,7 @@ mod tests {
         let times: Vec<i64> = (0..250).map(|i| i * 20_000_000).collect();
         let whole = super::super::features(&times, &vec![[0.0, 0.0, 9.81]; 250], 5.0);
         assert_eq!(classify(&whole).unwrap().ranked()[0].0, Class::Still);
-        assert_eq!(classify(&MotionWindow { coverage: 0.4, ..whole.clone() }), None);
+        assert_eq!(classify(&MotionWindow { coverage: 0.7, ..whole.clone() }), None);
         assert_eq!(classify(&MotionWindow { count: 10, ..whole.clone() }), None);
         assert_eq!(classify(&MotionWindow { rate: 5.0, ..whole.clone() }), None);
         assert_eq!(classify(&MotionWindow { magnitude: None, ..whole }), None);

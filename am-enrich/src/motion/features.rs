@@ -54,7 +54,9 @@ pub fn features(times: &[i64], values: &[[f32; 3]], seconds: f64) -> MotionWindo
         w.autocorrelation = autocorrelation(&grid, hz);
         let changes = grid.windows(2).filter_map(|p| Some((p.get(1)? - p.first()?).powi(2))).sum::<f64>();
         w.jerk = (changes / grid.len().saturating_sub(1).max(1) as f64).sqrt() * hz;
-        w.step_frequency = match spectrum.steps() {
+        // Of the vector: without gravity its norm would swing twice as fast.
+        let axes = [&x, &y, &z].map(|v| Spectrum::of(&even(times, v, rate).0, hz));
+        w.step_frequency = match Spectrum::together(axes.into()).and_then(|s| s.steps()) {
             Some((f, share)) if share >= STEP_SHARE && magnitude.std >= STEP_STD => f,
             _ => 0.0,
         };

@@ -27,6 +27,16 @@ impl Spectrum {
         Spectrum { step, powers, total }
     }
 
+    /// The powers of several signals of the same length together: those of a vector, whichever way it is turned.
+    pub(super) fn together(mut all: Vec<Spectrum>) -> Option<Spectrum> {
+        let mut sum = all.pop()?;
+        for s in all {
+            sum.powers.iter_mut().zip(s.powers).for_each(|(a, b)| *a += b);
+        }
+        sum.total = sum.powers.iter().sum();
+        Some(sum)
+    }
+
     /// The frequency with the most power, and the share of the total within its main lobe; zeros when the signal is flat.
     pub(super) fn dominant(&self) -> (f64, f64) {
         let best = self.powers.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
@@ -42,7 +52,9 @@ impl Spectrum {
     pub(super) fn steps(&self) -> Option<(f64, f64)> {
         let place = |f: f64| ((f / self.step).round() as usize).checked_sub(1);
         let (from, to) = (place(1.4)?, place(4.0)?.min(self.powers.len().checked_sub(2)?));
-        let score = |i: usize| self.lobe(i) + place(self.hertz(i) / 2.0).map_or(0.0, |h| self.lobe(h));
+        // Half of it counts only where it is no cadence itself.
+        let half = |i: usize| place(self.hertz(i) / 2.0).filter(|h| *h < from).map_or(0.0, |h| self.lobe(h));
+        let score = |i: usize| self.lobe(i) + half(i);
         // Only where the power has a peak of its own: the edge of another one is no cadence.
         let peaks = (from..=to).filter(|i| self.at(*i) >= self.at(i + 1) && i.checked_sub(1).is_none_or(|l| self.at(*i) >= self.at(l)));
         let best = peaks.map(|i| (i, score(i))).max_by(|a, b| a.1.total_cmp(&b.1))?;

@@ -1,5 +1,5 @@
 //! The series of blocks that the kill test takes in: two devices, some blocks late.
-#![allow(dead_code)]
+#![allow(unreachable_pub, dead_code)]
 
 use am_schema::Reading;
 
