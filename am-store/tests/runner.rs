@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use am_core::{CancelToken, Code, Ctx, DeviceId, Error, LookupRange, Result, Scope, Timestamp, policy::Backoff};
 use am_pipeline::{Attempts, Batch, Output, Partition, Processor, ProcessorSpec, Registry, Setup, TokioClock};
 use am_schema::{Catalogue, Inputs, Reading, v1};
-use am_store::model::{FlowCommit, FlowCommitted, Generations, ScanQuery, Seq, Stored};
+use am_store::model::{FeedEvent, FeedPage, FeedQuery, FlowCommit, FlowCommitted, Generations, Predicate, ScanQuery, Seq, Stored};
 use am_store::runner::{Flow, FlowRunner, RunnerOptions};
-use am_store::traits::{DeadLetterQuery, FlowInfo, FlowState, Flows};
+use am_store::traits::{DeadLetterQuery, Feed, FlowInfo, FlowState, Flows};
 use am_store::{Store, StoreOptions};
 use async_trait::async_trait;
 
@@ -359,4 +359,43 @@ async fn a_flow_that_cannot_work_is_refused_before_it_runs() {
     assert_eq!(code(raw().step(&registry, &catalogue, "test.count", &null)), Code::BAD_FLOW);
     assert_eq!(code(Flow::new("f", "1").input(&catalogue, "no.such.kind.raw")), Code::UNKNOWN_KIND);
     assert_eq!(code(Flow::new("a b", "1").input(&catalogue, RAW).unwrap().step(&registry, &catalogue, "test.sum", &null)), Code::BAD_FLOW);
+}
+
+/// The real feed, with an erasure of the device `a` in the place of one entry.
+struct Erasing {
+    inner: Arc<dyn Feed>,
+    at: Seq,
+}
+
+#[async_trait]
+impl Feed for Erasing {
+    async fn read(&self, scope: Option<&Scope>, query: &FeedQuery) -> Result<FeedPage> {
+        let mut page = self.inner.read(scope, query).await?;
+        for e in page.entries.iter_mut().filter(|e| e.seq == self.at) {
+            e.event = FeedEvent::Erased(Predicate::Device(vec![DeviceId::new("a").unwrap()]));
+        }
+        Ok(page)
+    }
+    async fn head(&self) -> Result<Seq> {
+        self.inner.head().await
+    }
+    async fn wait(&self, after: Seq) -> Result<()> {
+        self.inner.wait(after).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_on_the_feed_is_forgotten_in_its_place() {
+    for batch in [1, 512] {
+        let plain = store().await;
+        let mut backend = plain.backend().clone();
+        backend.feed = Arc::new(Erasing { inner: backend.feed.clone(), at: 7 });
+        let erasing = Store::of(backend, plain.clock().clone(), Catalogue::builtin());
+        let readings = (0..12).map(|i| beat(["a", "b"][i as usize % 2], i, 60)).collect();
+        plain.scoped(&Scope::local()).put(readings).await.unwrap();
+        runner(&erasing, "1", RunnerOptions::default().batch(batch)).drain().await.unwrap();
+        // The seventh entry is the erasure; what came of `a` before it is no longer in the sum.
+        assert_eq!(sums(&plain, "a").await, [60, 120, 180, 60, 120]);
+        assert_eq!(sums(&plain, "b").await, [60, 120, 180, 240, 300, 360]);
+    }
 }

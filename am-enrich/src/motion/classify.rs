@@ -98,9 +98,9 @@ mod tests {
         let times: Vec<i64> = (0..250).map(|i| i * 20_000_000).collect();
         let whole = super::super::features(&times, &vec![[0.0, 0.0, 9.81]; 250], 5.0);
         assert_eq!(classify(&whole).unwrap().ranked()[0].0, Class::Still);
-        assert_eq!(classify(&MotionWindow { coverage: 0.7, ..whole.clone() }), None);
-        assert_eq!(classify(&MotionWindow { count: 10, ..whole.clone() }), None);
-        assert_eq!(classify(&MotionWindow { rate: 5.0, ..whole.clone() }), None);
+        assert_eq!(classify(&MotionWindow { coverage: 0.7, ..whole }), None);
+        assert_eq!(classify(&MotionWindow { count: 10, ..whole }), None);
+        assert_eq!(classify(&MotionWindow { rate: 5.0, ..whole }), None);
         assert_eq!(classify(&MotionWindow { magnitude: None, ..whole }), None);
     }
 
