@@ -3,9 +3,21 @@
 
 mod gorilla;
 mod harness;
+mod noop;
+mod pf01_pipeline;
+mod pf02_grpc;
+mod pf03_ingest;
+mod pf12_outbox;
 mod pf15_blocks;
+mod pf17_custody;
+mod pf18_server;
+mod pf19_bytes;
+mod pf20_build;
 mod report;
+mod served;
 mod signals;
+mod sqlite_baseline;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +26,18 @@ use clap::Parser;
 use harness::{Bench, Options, Row};
 
 /// Every figure and the function that measures it.
-const BENCHES: &[(&str, Bench)] = &[("PF15", pf15_blocks::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("PF1", pf01_pipeline::run),
+    ("PF12", pf12_outbox::run),
+    ("PF15", pf15_blocks::run),
+    ("PF19", pf19_bytes::run),
+    ("STORE", store::run),
+    ("PF20", pf20_build::run),
+    ("PF2", pf02_grpc::run),
+    ("PF3", pf03_ingest::run),
+    ("PF17", pf17_custody::run),
+    ("PF18", pf18_server::run),
+];
 
 /// Measures AM's figures and prints one table: id, what, ours, baseline, unit, ratio, target, ok.
 #[derive(Parser)]
@@ -31,6 +54,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    if let Err(e) = served::serve_if_child() {
+        eprintln!("{e}");
+        return ExitCode::FAILURE;
+    }
     let args = Args::parse();
     let known = |id: &String| BENCHES.iter().any(|(name, _)| name.eq_ignore_ascii_case(id));
     if let Some(id) = args.ids.iter().find(|id| !known(id)) {

@@ -129,6 +129,8 @@ impl Intake {
                 return failed;
             }
             let room = self.options.in_flight.saturating_sub(on_way).min(self.options.batch);
+            // Asking for every credit as it comes back would make batches of single items.
+            let worth = self.options.in_flight.min(self.options.batch) / 8;
             if early.is_none() && !flights.is_empty() {
                 early = Some(ctx.clock().sleep(EARLY));
             }
@@ -136,7 +138,7 @@ impl Intake {
                 biased;
                 () = self.broken_off.cancelled(), if late.is_none() => Event::BrokenOff,
                 () = self.stop.cancelled(), if polling => Event::Stop,
-                polled = self.source.poll(&ctx, room), if polling && room > 0 && rest.is_none() => Event::Polled(polled),
+                polled = self.source.poll(&ctx, room), if polling && room > worth && rest.is_none() => Event::Polled(polled),
                 () = settled.notified() => Event::Look,
                 () = wait(&mut rest) => Event::Rested,
                 () = wait(&mut late) => Event::Late,
