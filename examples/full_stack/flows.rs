@@ -6,7 +6,6 @@ use am_core::{CancelToken, Code, Error, Result};
 use am_store::Store;
 use am_store::runner::{Flow, FlowRunner, RunnerOptions, StatusHandle};
 use indicatif::ProgressBar;
-use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::report;
@@ -18,14 +17,13 @@ pub(crate) struct Running {
     task: JoinHandle<Result<()>>,
 }
 
-/// Starts the motion flow: acceleration to windows to activities. `flows/motion.yaml` says the same.
+/// Starts the flow of `flows/motion.yaml`: acceleration to windows to activities.
 pub(crate) fn start(store: &Store) -> Result<Running> {
     let registry = am_enrich::registry()?;
     let catalogue = store.catalogue();
-    let flow = Flow::new("motion", "1")
-        .input(catalogue, "device.sensor.accelerometer.raw")?
-        .step(&registry, catalogue, "motion.window", &json!({ "size": "5s", "hop": "2.5s" }))?
-        .step(&registry, catalogue, "motion.activity", &json!({}))?;
+    let files = [("flows/motion.yaml", include_str!("../../flows/motion.yaml"))];
+    let flow =
+        Flow::load(&files, "1", &registry, catalogue)?.pop().ok_or_else(|| Error::new(Code::BAD_FLOW, "flows/motion.yaml has no flow"))?;
     let mut runner = FlowRunner::new(store, flow, RunnerOptions::default())?;
     let (status, stop) = (runner.status(), CancelToken::new());
     let until = stop.clone();

@@ -16,7 +16,7 @@ pub struct Flow {
     name: String,
     version: String,
     inputs: Vec<Kind>,
-    steps: Vec<FlowStep>,
+    pub(super) steps: Vec<FlowStep>,
     outputs: Vec<TopicFilter>,
 }
 

@@ -13,6 +13,8 @@
 mod call;
 mod flow;
 mod forget;
+#[cfg(feature = "flow-files")]
+mod from_file;
 mod history;
 mod lane;
 mod run;
