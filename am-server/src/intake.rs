@@ -10,6 +10,7 @@ use am_schema::{Catalogue, Decoder, Finding, Reading, Rejected};
 use am_store::model::{DiscardReason, Ingest, IngestOutcome, Origin, Provenance, PutOutcome};
 use am_store::traits::Readings;
 use bytes::Bytes;
+use tracing::Instrument;
 
 use crate::answer::Answer;
 use crate::auth::Grant;
@@ -109,8 +110,9 @@ impl Intake {
         let ctx = Ctx::new(grant.scope.clone(), self.clock.clone()).with_trace(trace).with_timeout(self.accept);
         let (readings, rejected) = (sorted.readings.len(), sorted.rejected.len());
         let ingest = Ingest { provenance, readings: sorted.readings, rejected: sorted.rejected, discarded: Vec::new() };
+        let span = tracing::debug_span!("store.put", readings, rejected, key = grant.key_id, trace = %ctx.trace());
         let done = tokio::select! {
-            done = self.readings.put(&ctx, ingest) => done,
+            done = self.readings.put(&ctx, ingest).instrument(span) => done,
             () = self.clock.sleep(self.accept) => Err(Error::new(Code::TIMED_OUT, "the store did not commit in time").op("server.accept")),
         };
         let done = done.and_then(|d| if d.readings.len() == readings { Ok(d) } else { Err(disagree(readings, &d)) });
