@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use am_core::{Code, Error};
+use am_core::{Code, Error, Retry};
 use rusqlite::ErrorCode;
 
 /// Why a piece of work did not succeed.
@@ -58,7 +58,11 @@ pub(super) fn code_of(e: &rusqlite::Error) -> Code {
 
 /// An SQLite error with the path of the file it happened to.
 pub(super) fn explain(op: &'static str, path: &Path, e: rusqlite::Error) -> Error {
-    Error::new(code_of(&e), format!("{}: {e}", path.display())).op(op).source(e)
+    let code = code_of(&e);
+    let error = Error::new(code, format!("{}: {e}", path.display())).op(op);
+    // A commit whose sync failed may still be found after a restart.
+    let error = if code == Code::STORE_UNAVAILABLE { error.retry(Retry::IfIdempotent) } else { error };
+    error.source(e)
 }
 
 impl Failure {

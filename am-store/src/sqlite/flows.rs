@@ -8,7 +8,7 @@ use super::Sqlite;
 use super::dead_letters;
 use super::errors::Failure;
 use super::ingest::conflict;
-use super::insert::{Inserted, Inserter};
+use super::insert::{Inserted, Inserter, Words};
 use super::queue::{How, Size};
 use super::writer::Session;
 use crate::limits::bad;
@@ -34,7 +34,7 @@ fn within_feed(head: Seq, cursor: Seq) -> Result<()> {
     }
 }
 
-fn commit(s: &mut Session, c: &FlowCommit) -> Result<FlowCommitted, Failure> {
+fn commit(s: &mut Session, c: &FlowCommit, words: &Words) -> Result<FlowCommitted, Failure> {
     // All refusals come before the first write.
     let epoch = s
         .conn
@@ -58,8 +58,8 @@ fn commit(s: &mut Session, c: &FlowCommit) -> Result<FlowCommitted, Failure> {
         scopes.push(s.ids.scope(&s.conn, scope)?);
     }
     let mut inserter = Inserter::new(s)?;
-    for ((scope, reading), id) in c.derived.iter().zip(scopes) {
-        out.derived.push(match inserter.insert(id, reading, Origin::Live, 0)? {
+    for (n, ((scope, reading), id)) in c.derived.iter().zip(scopes).enumerate() {
+        out.derived.push(match inserter.insert(id, reading, words.at(n), Origin::Live, 0)? {
             Inserted::Stored(seq, old) => {
                 out.superseded.extend(old);
                 PutOutcome::Stored(seq)
@@ -122,7 +122,8 @@ impl Flows for Sqlite {
     }
 
     async fn commit(&self, c: FlowCommit) -> Result<FlowCommitted> {
-        self.write_alone(How::Grouped, size(&c), move |s| commit(s, &c)).await
+        let words = Words::of(c.derived.iter().map(|(_, r)| r));
+        self.write_alone(How::Grouped, size(&c), move |s| commit(s, &c, &words)).await
     }
 
     async fn reset(&self, flow: &str, version: &str, cursor: Seq) -> Result<FlowState> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::dead_letters;
 use super::errors::Failure;
-use super::insert::{Inserted, Inserter};
+use super::insert::{Inserted, Inserter, Words};
 use super::queue::Size;
 use super::streams::scope_id;
 use super::writer::Session;
@@ -21,7 +21,7 @@ pub(super) fn size(batch: &Ingest) -> Size {
 }
 
 /// Rows, postings, dead letters and counts of a batch.
-pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest) -> Result<IngestOutcome, Failure> {
+pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words) -> Result<IngestOutcome, Failure> {
     let p = &batch.provenance;
     let now = s.clock.now();
     let scope_id = s.ids.scope(&s.conn, scope)?;
@@ -32,8 +32,8 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest) -> Result<Inge
     let mut stored = 0i64;
     let mut duplicate = 0i64;
     let mut inserter = Inserter::new(s)?;
-    for reading in &batch.readings {
-        out.readings.push(match inserter.insert(scope_id, reading, p.origin, number)? {
+    for (n, reading) in batch.readings.iter().enumerate() {
+        out.readings.push(match inserter.insert(scope_id, reading, words.at(n), p.origin, number)? {
             Inserted::Stored(seq, _) => {
                 stored += 1;
                 PutOutcome::Stored(seq)

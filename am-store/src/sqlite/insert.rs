@@ -26,6 +26,22 @@ pub(super) enum Inserted {
     Conflict,
 }
 
+/// The words of those readings that have some, by their place in the batch. Callers find them, so that a long text does not hold
+/// up the writer.
+pub(super) struct Words(Vec<(usize, Document)>);
+
+impl Words {
+    pub(super) fn of<'r>(readings: impl Iterator<Item = &'r Reading>) -> Words {
+        Words(readings.enumerate().filter_map(|(n, r)| Some((n, Document::of(r)?))).collect())
+    }
+
+    /// Those of the reading at a place.
+    pub(super) fn at(&self, n: usize) -> Option<&Document> {
+        let found = self.0.binary_search_by_key(&n, |(at, _)| *at).ok()?;
+        self.0.get(found).map(|(_, d)| d)
+    }
+}
+
 /// Inserts readings; holds what consecutive ones share.
 pub(super) struct Inserter<'s> {
     conn: &'s Connection,
@@ -47,8 +63,15 @@ impl<'s> Inserter<'s> {
         Ok(Inserter { conn, ids, catalogue, head, scratch, insert, recent: None, corpus: HashMap::new() })
     }
 
-    /// Inserts one reading of a scope.
-    pub(super) fn insert(&mut self, scope: i64, reading: &Reading, origin: Origin, batch: u64) -> Result<Inserted, Failure> {
+    /// Inserts one reading of a scope, with its words.
+    pub(super) fn insert(
+        &mut self,
+        scope: i64,
+        reading: &Reading,
+        words: Option<&Document>,
+        origin: Origin,
+        batch: u64,
+    ) -> Result<Inserted, Failure> {
         let mut stream = match &self.recent {
             Some((sc, k, d, s)) if *sc == scope && *k == reading.kind() && d == reading.device() => *s,
             _ => self.ids.stream(self.conn, scope, reading.kind(), reading.device())?,
@@ -76,8 +99,8 @@ impl<'s> Inserter<'s> {
             }
         }
         self.recent = Some((scope, reading.kind(), reading.device().clone(), stream));
-        if let Some(doc) = Document::of(reading) {
-            self.index(scope, seq, &doc)?;
+        if let Some(doc) = words {
+            self.index(scope, seq, doc)?;
         }
         let mut superseded = None;
         if let Some(lineage) = reading.lineage() {

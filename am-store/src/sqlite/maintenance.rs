@@ -1,6 +1,6 @@
 //! Numbers and upkeep.
 
-use am_core::{Ctx, Result};
+use am_core::{Code, Ctx, Result};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ fn by_kind(conn: &Connection, scope: i64) -> rusqlite::Result<BTreeMap<String, u
     let mut q = conn.prepare_cached(
         "SELECT topic, sum(readings) FROM stream WHERE scope = ?1 GROUP BY topic
          UNION ALL
-         SELECT topic, count(*) FROM reading NOT INDEXED JOIN stream ON stream.id = reading.stream
+         SELECT topic, count(*) FROM reading NOT INDEXED CROSS JOIN stream ON stream.id = reading.stream
          WHERE seq > (SELECT upto FROM projection WHERE name = 'rollup') AND scope = ?1 GROUP BY topic",
     )?;
     let mut rows = q.query([scope])?;
@@ -91,7 +91,6 @@ impl Maintenance for Sqlite {
             let now = s.clock.now().as_nanos();
             s.conn.execute("DELETE FROM key_value WHERE expires_at IS NOT NULL AND expires_at <= ?1", [now])?;
             s.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            s.conn.execute_batch("PRAGMA optimize")?;
             Ok(())
         })
         .await
@@ -135,6 +134,10 @@ impl Maintenance for Sqlite {
             }
         };
         self.closed.send_replace(true);
-        done
+        match done {
+            // Someone else closed it meanwhile.
+            Err(e) if e.code() == Code::CLOSED => Ok(()),
+            done => done,
+        }
     }
 }

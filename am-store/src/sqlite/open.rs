@@ -96,6 +96,7 @@ fn open_blocking(options: SqliteOptions, clock: Arc<dyn Clock>, catalogue: Catal
         path: path.clone(),
         synchronous: options.synchronous,
         rolled_up,
+        relaxed: false,
     };
     let group = options.group_max_readings.clamp(1, 100_000);
     let writer = Writer { session, queue: queue.clone(), head: sender, group_max_readings: group, lease: Some(lease) };

@@ -150,7 +150,7 @@ impl Queue {
         let mut sum = Size::default();
         // Live work goes first, but every fourth round begins with backfill, so that it never starves.
         w.round = w.round.wrapping_add(1);
-        let backfill_first = w.round % 4 == 0;
+        let backfill_first = w.round.is_multiple_of(4);
         loop {
             let lane = match (w.lanes[0].is_empty(), w.lanes[1].is_empty()) {
                 (true, true) => break,

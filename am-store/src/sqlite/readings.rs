@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{COLUMNS, Row};
 use super::errors::Failure;
+use super::insert::Words;
 use super::queue::Lane;
 use super::streams::{of_scope, one, scope_id};
 use super::{Sqlite, aggregate, ingest, scan};
@@ -52,7 +53,8 @@ impl Readings for Sqlite {
     async fn put(&self, ctx: &Ctx, batch: Ingest) -> Result<IngestOutcome> {
         let scope = ctx.scope().clone();
         let lane = if batch.provenance.origin == Origin::Backfill { Lane::Backfill } else { Lane::Live };
-        self.write(ctx, lane, ingest::size(&batch), move |s| ingest::put(s, &scope, &batch)).await
+        let words = Words::of(batch.readings.iter());
+        self.write(ctx, lane, ingest::size(&batch), move |s| ingest::put(s, &scope, &batch, &words)).await
     }
 
     async fn get(&self, ctx: &Ctx, names: &[ReadingRef]) -> Result<Vec<Option<Stored>>> {

@@ -41,6 +41,8 @@ pub(super) struct Session {
     pub synchronous: Synchronous,
     /// How far rollups are, of the feed and of the batches.
     pub rolled_up: (Seq, u64),
+    /// Commits do not wait for the disk now, because only rollups are written.
+    pub relaxed: bool,
 }
 
 impl Session {
@@ -50,16 +52,23 @@ impl Session {
             return Ok(false);
         }
         // Rollups can be made again: they need no sync of their own, the next commit's covers them.
-        let quiet = self.synchronous == Synchronous::Full;
-        if quiet {
+        if self.synchronous == Synchronous::Full {
+            self.relaxed = true;
             self.conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
         let done = self.roll_up_step();
-        if quiet {
-            self.conn.pragma_update(None, "synchronous", "FULL")?;
-        }
+        self.tighten()?;
         self.rolled_up = done?;
         Ok(self.rolled_up != (self.head, self.batch))
+    }
+
+    /// From here on, commits wait for the disk again.
+    fn tighten(&mut self) -> rusqlite::Result<()> {
+        if self.relaxed {
+            self.conn.pragma_update(None, "synchronous", "FULL")?;
+            self.relaxed = false;
+        }
+        Ok(())
     }
 
     fn roll_up_step(&mut self) -> rusqlite::Result<(Seq, u64)> {
@@ -182,6 +191,7 @@ impl Writer {
     }
 
     fn transaction(&mut self, entries: &mut [Entry]) -> Result<(), Failure> {
+        self.session.tighten()?;
         self.session.conn.execute_batch("BEGIN IMMEDIATE")?;
         for e in entries {
             e.job.run(&mut self.session)?;
