@@ -195,6 +195,7 @@ impl<E, D: Frame> Decoder for RawCodec<E, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn batch() -> v1::BatchRequest {
         v1::BatchRequest {
@@ -225,6 +226,29 @@ mod tests {
         assert!(s.items.iter().all(|i| inside.contains(&i.as_ptr())));
         assert_eq!((s.batch_id.as_str(), s.sent_at, s.boot_id.as_str(), s.monotonic_ns), ("b1", Some((5, 7)), "boot", 9));
         assert_eq!((s.client.as_str(), s.client_version.as_str(), s.origin, s.traceparent.as_str()), ("am", "1", 2, "t"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_scan_panic_and_every_item_lies_within_them(bytes: Vec<u8>) {
+            let frame = Bytes::from(bytes);
+            if let Ok(b) = RawBatch(frame.clone()).scan(100) {
+                prop_assert!(b.items.iter().map(Bytes::len).sum::<usize>() <= frame.len() && b.items.len() <= 100);
+            }
+        }
+
+        #[test]
+        fn a_scan_agrees_with_prost(bytes: Vec<u8>, ids in proptest::collection::vec("[a-z]{0,9}", 0..9), batch_id in "[a-z0-9]{0,20}") {
+            let readings = ids.into_iter().map(|device_id| v1::Reading { device_id, ..Default::default() }).collect();
+            let mut frame = v1::BatchRequest { readings, batch_id, ..Default::default() }.encode_to_vec();
+            // Fields of newer clients are skipped.
+            am_schema::wire::put_len(&mut frame, 4_000, &bytes);
+            let frame = Bytes::from(frame);
+            let (ours, theirs) = (RawBatch(frame.clone()).scan(100).unwrap(), v1::BatchRequest::decode(frame).unwrap());
+            prop_assert_eq!(ours.batch_id, theirs.batch_id);
+            let readings: Vec<_> = ours.items.iter().map(|i| v1::Reading::decode(i.clone()).unwrap()).collect();
+            prop_assert_eq!(readings, theirs.readings);
+        }
     }
 
     #[test]
