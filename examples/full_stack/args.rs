@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 24.0, value_name = "H")]
     pub(crate) hours: f64,
 
-    /// Simulated seconds per second: 2880 plays a day in half a minute.
+    /// Simulated seconds per second: 2880 plays a day in half a minute, on a machine that can keep up.
     #[arg(long, default_value_t = 2_880.0, value_name = "X")]
     pub(crate) speed: f64,
 

@@ -9,17 +9,24 @@ use am_core::{BoxFuture, Clock, Code, Error, Monotonic, Result, Timestamp};
 use async_trait::async_trait;
 
 /// A device's clock that runs `speed` times as fast as real time, and may be wrong.
+///
+/// It never runs ahead of what the device has recorded: on a machine that is too slow for the speed, the device's time goes slower.
 pub(crate) struct DeviceClock {
     real: Arc<dyn Clock>,
     begin: Monotonic,
     start: Timestamp,
     speed: f64,
+    /// How far the device fell behind the speed, nanoseconds.
+    slip_ns: AtomicI64,
+    /// Where the clock waits for the device, nanoseconds since the start.
+    cap_ns: AtomicI64,
     offset_ns: AtomicI64,
 }
 
 impl DeviceClock {
     pub(crate) fn new(real: Arc<dyn Clock>, start: Timestamp, speed: f64) -> Self {
-        DeviceClock { begin: real.monotonic(), real, start, speed, offset_ns: AtomicI64::new(0) }
+        let zero = || AtomicI64::new(0);
+        DeviceClock { begin: real.monotonic(), real, start, speed, slip_ns: zero(), cap_ns: zero(), offset_ns: zero() }
     }
 
     /// Sets the clock wrong by some seconds.
@@ -27,12 +34,27 @@ impl DeviceClock {
         self.offset_ns.store(seconds * 1_000_000_000, Ordering::Release);
     }
 
-    /// Waits until the true simulated time is `t`.
-    pub(crate) async fn until(&self, t: Timestamp) {
-        let ahead = t.since(self.start.saturating_add(self.monotonic()));
-        if ahead > Duration::ZERO {
-            self.sleep(ahead).await;
+    /// Waits until the simulated time is `t`; from then on the clock may go on as far as `cap`.
+    pub(crate) async fn until(&self, t: Timestamp, cap: Timestamp) {
+        let since = |t: Timestamp| i64::try_from(t.since(self.start).as_nanos()).unwrap_or(i64::MAX);
+        let ahead = since(t) - self.unbounded_ns();
+        match ahead {
+            1.. => self.sleep(Duration::from_nanos(ahead.unsigned_abs())).await,
+            _ => {
+                self.slip_ns.fetch_sub(ahead, Ordering::AcqRel);
+            }
         }
+        self.cap_ns.store(since(cap), Ordering::Release);
+    }
+
+    /// Lets the clock run on: nothing more is recorded.
+    pub(crate) fn release(&self) {
+        self.cap_ns.store(i64::MAX, Ordering::Release);
+    }
+
+    fn unbounded_ns(&self) -> i64 {
+        let scaled = self.real.monotonic().saturating_sub(self.begin).mul_f64(self.speed);
+        i64::try_from(scaled.as_nanos()).unwrap_or(i64::MAX).saturating_sub(self.slip_ns.load(Ordering::Acquire))
     }
 }
 
@@ -42,7 +64,8 @@ impl Clock for DeviceClock {
     }
 
     fn monotonic(&self) -> Monotonic {
-        self.real.monotonic().saturating_sub(self.begin).mul_f64(self.speed)
+        let ns = self.unbounded_ns().min(self.cap_ns.load(Ordering::Acquire));
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
     }
 
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {

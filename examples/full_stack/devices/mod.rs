@@ -183,7 +183,9 @@ pub(crate) async fn run(which: Which, plan: Arc<Plan>, folder: &Path, key: Secre
         }
         let at = day::start().saturating_add(Duration::from_secs(second));
         let hour = second as f64 / 3_600.0;
-        clock.until(at.saturating_add(Duration::from_secs(STEP))).await;
+        // The stretch is over when it is recorded.
+        let end = at.saturating_add(Duration::from_secs(STEP));
+        clock.until(end, end.saturating_add(Duration::from_secs(STEP))).await;
         let within = |(from, to): (f64, f64)| (from..to).contains(&hour);
         match which {
             Which::Phone => {
@@ -208,6 +210,7 @@ pub(crate) async fn run(which: Which, plan: Arc<Plan>, folder: &Path, key: Secre
         tokio::task::yield_now().await;
     }
     transport.switch(true);
+    clock.release();
     tokio::select! {
         done = client.flush() => done?,
         () = plan.stop.cancelled() => {}
