@@ -11,6 +11,8 @@ use std::task::Poll;
 
 use am_core::{BoxFuture, Code, Ctx, Error, Result};
 
+use am_schema::Reading;
+
 use crate::item::catching;
 use crate::outcome::Outcome;
 use crate::output::undecided;
@@ -31,6 +33,7 @@ pub async fn process(
     if let Some(first) = batch.iter().next() {
         out.set_origin(first.origin());
     }
+    out.expect(batch.len());
     let mut tray = Vec::new();
     let result = guarded(processor.process(ctx, batch, out), ctx, attempts, &mut tray).await;
     let mut done = out.take();
@@ -65,7 +68,14 @@ pub async fn deliver(sink: &mut dyn Sink, ctx: &Ctx, items: Vec<Item>, attempts:
         if let Some(e) = error {
             attempts.pause(ctx, attempt - 1, &e, jitter).await;
         }
-        let (readings, receipts): (Vec<_>, Vec<_>) = items.into_iter().map(Item::into_parts).unzip();
+        let mut receipts = Vec::with_capacity(items.len());
+        // Collected in place: an item's memory becomes the reading's.
+        let parted = items.into_iter().map(|item| {
+            let (reading, receipt) = item.into_parts();
+            receipts.push(receipt);
+            reading
+        });
+        let readings: Vec<Reading> = parted.collect();
         let written = guarded(sink.write(ctx, &readings), ctx, attempts, &mut Vec::new()).await;
         let written = match written {
             Ok(Written::Partial(failed)) if failed.iter().any(|(i, _)| *i >= readings.len()) => {

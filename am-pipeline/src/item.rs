@@ -45,6 +45,7 @@ pub struct Item {
 
 impl Item {
     /// Puts the two together.
+    #[inline]
     pub fn new(reading: Reading, receipt: Receipt, origin: Origin) -> Item {
         Item { reading: Some(reading), receipt, port: 0, attempts: 0, origin }
     }

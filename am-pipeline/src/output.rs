@@ -27,6 +27,7 @@ pub struct Output {
     discarded: u64,
     tally: Tally,
     origin: Origin,
+    room: usize,
 }
 
 impl Default for Output {
@@ -68,6 +69,7 @@ impl Output {
             discarded: 0,
             tally,
             origin: Origin::Live,
+            room: 0,
         }
     }
 
@@ -76,9 +78,17 @@ impl Output {
         self.origin = origin;
     }
 
+    /// Makes room for as many items as most processors emit.
+    pub(crate) fn expect(&mut self, n: usize) {
+        self.room = n;
+    }
+
     /// Passes an item on.
     #[inline]
     pub fn emit(&mut self, item: Item) {
+        if self.emitted.is_empty() {
+            self.emitted.reserve(self.room);
+        }
         self.emitted.push(item);
     }
 

@@ -261,7 +261,10 @@ impl Ledger {
         }
         let settled = self.is_settled();
         let mut details = std::mem::take(&mut *self.group.details.lock());
-        details.sort_by_key(|(slot, o)| (*slot, std::cmp::Reverse(o.severity())));
+        details.sort_unstable_by_key(|(slot, o)| (*slot, std::cmp::Reverse(o.severity())));
+        if settled && self.taken.is_empty() {
+            return self.drain_settled(details, each);
+        }
         let mut at = 0;
         if !settled && self.taken.is_empty() {
             self.taken = vec![false; self.len()];
@@ -291,6 +294,19 @@ impl Ledger {
         }
         if !keep.is_empty() {
             self.group.details.lock().append(&mut keep);
+        }
+    }
+
+    /// The common case of a drain: all slots at once, with the worst outcome of each slot first among its details.
+    fn drain_settled(&mut self, details: Vec<(u32, Outcome)>, mut each: impl FnMut(usize, Outcome)) {
+        self.left = 0;
+        let mut details = details.into_iter().peekable();
+        for slot in 0..self.len() {
+            let mut worst = Outcome::Delivered;
+            while let Some((_, o)) = details.next_if(|(s, _)| *s as usize == slot) {
+                worst = worst.merge(o);
+            }
+            each(slot, worst);
         }
     }
 

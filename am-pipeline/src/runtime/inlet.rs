@@ -69,11 +69,11 @@ impl Inlet {
     /// Keeps what is beyond the limits for the next batch; one item at least stays.
     fn cut(&mut self, batch: &mut Vec<Item>) {
         let mut bytes = 0;
-        let within = |item: &Item| {
+        let mut within = |item: &Item| {
             bytes += item.body().len();
             bytes <= self.limits.bytes
         };
-        let fitting = batch.iter().take(self.limits.items).map(within).take_while(|ok| *ok).count().max(1);
+        let fitting = batch.iter().take(self.limits.items).take_while(|i| within(i)).count().max(1);
         if fitting < batch.len() {
             let mut beyond = batch.split_off(fitting);
             beyond.append(&mut self.rest);

@@ -92,6 +92,7 @@ enum Event {
     Polled(Result<Option<Polled>>),
     Stop,
     Look,
+    Early,
     Rested,
     BrokenOff,
     Late,
@@ -116,9 +117,9 @@ impl Intake {
         let mut rest: Option<BoxFuture<'static, ()>> = None;
         let mut late: Option<BoxFuture<'static, ()>> = None;
         let mut early: Option<BoxFuture<'static, ()>> = None;
-        let mut failed = Ok(());
+        let (mut failed, mut look) = (Ok(()), false);
         loop {
-            let done = collect(&mut flights);
+            let done = collect(&mut flights, std::mem::take(&mut look));
             if !done.is_empty() {
                 on_way -= done.len();
                 self.counters.leave(done.len());
@@ -142,10 +143,11 @@ impl Intake {
                 () = settled.notified() => Event::Look,
                 () = wait(&mut rest) => Event::Rested,
                 () = wait(&mut late) => Event::Late,
-                () = wait(&mut early) => Event::Look,
+                () = wait(&mut early) => Event::Early,
             };
             match event {
-                Event::Look => early = None,
+                Event::Look => {}
+                Event::Early => (early, look) = (None, true),
                 Event::Rested => rest = None,
                 Event::Stop | Event::Polled(Ok(None)) => {
                     polling = false;
@@ -173,6 +175,8 @@ impl Intake {
                     }
                     totals.received += polled.items.len() as u64;
                     on_way += self.take(&ctx, polled, &mut flights, &settled, totals).await?;
+                    // Lets the next node take the batch while it is still in the processor's cache.
+                    tokio::task::yield_now().await;
                 }
                 Event::Polled(Err(e)) => {
                     self.counters.add(|c| &c.errors, 1);
@@ -200,25 +204,25 @@ impl Intake {
         settled: &Arc<Notify>,
         totals: &mut Totals,
     ) -> Result<usize> {
-        let (mut readings, mut tokens) = (Vec::with_capacity(polled.items.len()), Vec::with_capacity(polled.items.len()));
+        self.counters.add(|c| &c.taken, polled.items.len());
+        let n = polled.items.iter().filter(|a| a.item.is_ok()).count();
+        let (ledger, mut receipts) = Ledger::notifying(n, settled.clone());
+        let mut tokens = Vec::with_capacity(n);
         let (mut rejected, mut refused) = (Vec::new(), Vec::new());
-        for arrival in polled.items {
-            match arrival.item {
-                Ok(r) => {
-                    readings.push(r);
-                    tokens.push(arrival.token);
-                }
-                Err(r) => {
-                    refused.push((arrival.token, Arc::new(am_core::Error::from(r.clone()))));
-                    rejected.push(r);
-                }
+        // Collected in place: an arrival's memory becomes the item's.
+        let arrived = polled.items.into_iter().filter_map(|arrival| match arrival.item {
+            Ok(r) => {
+                tokens.push(arrival.token);
+                Some(Item::new(r, receipts.next().unwrap_or_default(), polled.origin))
             }
-        }
-        self.counters.add(|c| &c.taken, readings.len() + rejected.len());
-        let n = readings.len();
+            Err(r) => {
+                refused.push((arrival.token, Arc::new(am_core::Error::from(r.clone()))));
+                rejected.push(r);
+                None
+            }
+        });
+        let items: Vec<Item> = arrived.collect();
         if n > 0 {
-            let (ledger, receipts) = Ledger::notifying(n, settled.clone());
-            let items: Vec<Item> = readings.into_iter().zip(receipts).map(|(r, x)| Item::new(r, x, polled.origin)).collect();
             flights.push_back(Flight { ledger, tokens });
             self.counters.add(|c| &c.given, n);
             self.counters.add(|c| &c.depth, n);
@@ -287,12 +291,12 @@ impl Flight {
     }
 }
 
-/// Takes the outcomes that came in; items that ended before their neighbours do not wait for them.
-fn collect(flights: &mut VecDeque<Flight>) -> Vec<Settled> {
+/// Takes the outcomes of polls that ended as a whole; with `early` also those of items that ended before their neighbours.
+fn collect(flights: &mut VecDeque<Flight>, early: bool) -> Vec<Settled> {
     let mut done = Vec::new();
     flights.retain_mut(|flight| {
         let Flight { ledger, tokens } = flight;
-        if ledger.has_news() {
+        if ledger.is_settled() || early && ledger.has_news() {
             done.reserve(ledger.left());
             ledger.drain(|slot, outcome| {
                 if let Some(token) = tokens.get(slot) {
