@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::codec::{self, COLUMNS, Row, SUPERSEDED};
 use super::errors::{Failure, damaged};
+use super::rollup::Addition;
 use super::streams::{Interned, Stream};
 use super::writer::Session;
 use crate::model::{Origin, ReadingKey, Seq, StreamId};
@@ -50,6 +51,7 @@ pub(super) struct Inserter<'s> {
     head: &'s mut Seq,
     scratch: &'s mut Vec<u8>,
     insert: CachedStatement<'s>,
+    pending: &'s mut Option<Addition>,
     recent: Option<(i64, Kind, DeviceId, Stream)>,
     /// Texts and words that came to each scope.
     corpus: HashMap<i64, (i64, i64)>,
@@ -57,10 +59,10 @@ pub(super) struct Inserter<'s> {
 
 impl<'s> Inserter<'s> {
     pub(super) fn new(session: &'s mut Session) -> rusqlite::Result<Self> {
-        let Session { conn, ids, catalogue, head, scratch, .. } = session;
+        let Session { conn, ids, catalogue, head, scratch, pending, .. } = session;
         let conn: &Connection = conn;
         let insert = conn.prepare_cached(INSERT)?;
-        Ok(Inserter { conn, ids, catalogue, head, scratch, insert, recent: None, corpus: HashMap::new() })
+        Ok(Inserter { conn, ids, catalogue, head, scratch, insert, pending, recent: None, corpus: HashMap::new() })
     }
 
     /// Inserts one reading of a scope, with its words.
@@ -92,6 +94,9 @@ impl<'s> Inserter<'s> {
             return self.compare(stream.id, at, id, reading);
         }
         *self.head = seq;
+        if let Some(p) = self.pending {
+            p.add(stream.id, reading.kind(), reading.recorded_at(), reading.scalar());
+        }
         if let Some(end) = reading.ended_at() {
             let span = end.as_nanos().saturating_sub(at);
             if span > stream.span {
@@ -188,6 +193,9 @@ impl<'s> Inserter<'s> {
             }
         }
         self.conn.prepare_cached("UPDATE reading SET flags = flags | ?2 WHERE seq = ?1")?.execute((old, SUPERSEDED))?;
+        if let Some(p) = self.pending {
+            p.lose(stream.id, newer.kind(), key.recorded_at.as_nanos());
+        }
         *self.head += 1;
         self.conn.prepare_cached("INSERT INTO event (seq, kind, stream, at, id, slot) VALUES (?1, 1, ?2, ?3, ?4, ?5)")?.execute((
             *self.head as i64,

@@ -16,6 +16,7 @@ use super::migrate::{self, Found, inspect, migrate};
 use super::options::{SqliteOptions, Synchronous};
 use super::pool::{Pool, open_read_only};
 use super::queue::Queue;
+use super::rollup::Addition;
 use super::rollup_plan;
 use super::schema::MIGRATIONS;
 use super::streams::{Interned, Names};
@@ -96,6 +97,7 @@ fn open_blocking(options: SqliteOptions, clock: Arc<dyn Clock>, catalogue: Catal
         path: path.clone(),
         synchronous: options.synchronous,
         rolled_up,
+        pending: (rolled_up.0 == head).then(Addition::default),
         relaxed: false,
     };
     let group = options.group_max_readings.clamp(1, 100_000);

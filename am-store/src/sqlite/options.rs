@@ -49,7 +49,7 @@ impl Default for SqliteOptions {
             read_only: false,
             synchronous: Synchronous::Full,
             cache_mib: 16,
-            group_max_readings: 4_000,
+            group_max_readings: 10_000,
             readers: 4,
             vfs: None,
             page_size: None,

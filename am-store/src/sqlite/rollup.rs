@@ -83,47 +83,132 @@ impl Streams<'_> {
     }
 }
 
-/// Rolls up at most `limit` entries after `from`; gives the new watermark.
+/// What some entries of the feed add to the rollups.
+#[derive(Default)]
+pub(super) struct Addition {
+    /// By stream and bucket of the kind's finest width; coarser ones follow.
+    sums: HashMap<(i64, i64), (Kind, Aggregate)>,
+    /// How many readings came to each stream, scalar or not.
+    readings: HashMap<i64, i64>,
+    /// Buckets that lost a reading.
+    again: BTreeSet<Place>,
+    /// The bucket that the last reading fell into: the next one mostly falls there too.
+    open: Option<Open>,
+}
+
+struct Open {
+    stream: i64,
+    kind: Kind,
+    bucket: i64,
+    sum: Aggregate,
+    readings: i64,
+}
+
+/// The finest width that is kept for a kind.
+fn finest(kind: Kind) -> BucketWidth {
+    kept(kind).last().copied().unwrap_or(BucketWidth::Day)
+}
+
+impl Addition {
+    /// A reading that came to a stream.
+    pub(super) fn add(&mut self, stream: i64, kind: Kind, at: Timestamp, value: Option<f64>) {
+        let bucket = value.map_or(0, |_| bucket(at.as_nanos(), finest(kind)));
+        if !matches!(&self.open, Some(o) if o.stream == stream && o.bucket == bucket) {
+            self.spill();
+            self.open = Some(Open { stream, kind, bucket, sum: Aggregate::default(), readings: 0 });
+        }
+        if let Some(o) = &mut self.open {
+            o.readings += 1;
+            if let Some(v) = value {
+                o.sum.merge(&Aggregate::of(at, v));
+            }
+        }
+    }
+
+    /// A reading that gave way to a newer generation.
+    pub(super) fn lose(&mut self, stream: i64, kind: Kind, at: i64) {
+        if kind.scalar().is_some() {
+            self.again.extend(kept(kind).iter().map(|w| (stream, *w, bucket(at, *w))));
+        }
+    }
+
+    fn spill(&mut self) {
+        let Some(o) = self.open.take() else { return };
+        *self.readings.entry(o.stream).or_default() += o.readings;
+        if o.sum.count > 0 {
+            self.sums.entry((o.stream, o.bucket)).or_insert((o.kind, Aggregate::default())).1.merge(&o.sum);
+        }
+    }
+
+    /// Writes it; rollups hold everything up to a place then.
+    pub(super) fn apply(mut self, conn: &Connection, catalogue: &Catalogue, upto: Seq) -> rusqlite::Result<()> {
+        self.spill();
+        let mut streams = Streams { conn, catalogue, known: HashMap::new() };
+        let mut places: HashMap<Place, Aggregate> = HashMap::new();
+        for ((stream, n), (kind, sum)) in self.sums {
+            // A kind that this catalogue does not have is counted once one has it.
+            if streams.get(stream)?.is_none() {
+                continue;
+            }
+            let start = n.saturating_mul(finest(kind).nanos());
+            for w in kept(kind) {
+                places.entry((stream, *w, bucket(start, *w))).or_default().merge(&sum);
+            }
+        }
+        for (place, sum) in places {
+            if !self.again.contains(&place) {
+                merge(conn, place, sum)?;
+            }
+        }
+        for place in self.again {
+            rebuild(conn, &mut streams, place, upto)?;
+        }
+        for (stream, n) in self.readings {
+            // Notes the plan of topics without a number too: a later catalogue may give them one.
+            streams.get(stream)?;
+            conn.prepare_cached("UPDATE stream SET readings = readings + ?2 WHERE id = ?1")?.execute((stream, n))?;
+        }
+        conn.prepare_cached("UPDATE projection SET upto = ?1 WHERE name = 'rollup'")?.execute([upto as i64])?;
+        Ok(())
+    }
+}
+
+/// Rolls up at most `limit` entries after `from` as they stand in the tables; gives the new watermark.
 pub(super) fn step(conn: &Connection, catalogue: &Catalogue, from: Seq, limit: usize) -> rusqlite::Result<Seq> {
     let upto = end_of_step(conn, from, limit)?;
     if upto == from {
         return Ok(from);
     }
     let mut streams = Streams { conn, catalogue, known: HashMap::new() };
-    let again = superseded(conn, &mut streams, from, upto)?;
-    let mut sums: HashMap<Place, Aggregate> = HashMap::new();
-    let mut readings: HashMap<i64, i64> = HashMap::new();
+    let mut sum = Addition::default();
+    let mut events = conn.prepare_cached("SELECT stream, at FROM event WHERE seq > ?1 AND seq <= ?2")?;
+    let mut rows = events.query((from as i64, upto as i64))?;
+    while let Some(r) = rows.next()? {
+        let id: i64 = r.get(0)?;
+        if let Some((kind, _)) = streams.get(id)? {
+            sum.lose(id, kind, r.get(1)?);
+        }
+    }
+    let mut counts: HashMap<i64, i64> = HashMap::new();
     let mut q =
         conn.prepare_cached("SELECT seq, at, id, batch, flags, body, stream FROM reading WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
     let mut rows = q.query((from as i64, upto as i64))?;
     while let Some(r) = rows.next()? {
         let id: i64 = r.get(6)?;
-        *readings.entry(id).or_default() += 1;
         let flags: i64 = r.get(4)?;
-        if flags & SUPERSEDED != 0 {
-            continue;
-        }
-        let Some((kind, device)) = streams.get(id)? else { continue };
-        let row = Row::read(r)?;
-        let at = row.at;
-        let Some(v) = value(kind, &device, row) else { continue };
-        let one = Aggregate::of(Timestamp::from_nanos(at), v);
-        for w in kept(kind) {
-            sums.entry((id, *w, bucket(at, *w))).or_default().merge(&one);
+        match streams.get(id)? {
+            Some((kind, device)) if flags & SUPERSEDED == 0 => {
+                let row = Row::read(r)?;
+                let at = Timestamp::from_nanos(row.at);
+                sum.add(id, kind, at, value(kind, &device, row));
+            }
+            _ => *counts.entry(id).or_default() += 1,
         }
     }
-    for (place, sum) in sums {
-        if !again.contains(&place) {
-            merge(conn, place, sum)?;
-        }
-    }
-    for place in again {
-        rebuild(conn, &mut streams, place, upto)?;
-    }
-    for (stream, n) in readings {
+    for (stream, n) in counts {
         conn.prepare_cached("UPDATE stream SET readings = readings + ?2 WHERE id = ?1")?.execute((stream, n))?;
     }
-    conn.prepare_cached("UPDATE projection SET upto = ?1 WHERE name = 'rollup'")?.execute([upto as i64])?;
+    sum.apply(conn, catalogue, upto)?;
     Ok(upto)
 }
 
@@ -132,20 +217,6 @@ fn end_of_step(conn: &Connection, from: Seq, limit: usize) -> rusqlite::Result<S
     // Numbers have no holes worth counting: rows and events share one counter.
     let head = super::feed::head(conn)?;
     Ok(head.min(from.saturating_add(limit as u64)).max(from))
-}
-
-/// The buckets that lost a reading to a newer generation.
-fn superseded(conn: &Connection, streams: &mut Streams<'_>, from: Seq, upto: Seq) -> rusqlite::Result<BTreeSet<Place>> {
-    let mut out = BTreeSet::new();
-    let mut q = conn.prepare_cached("SELECT stream, at FROM event WHERE seq > ?1 AND seq <= ?2")?;
-    let mut rows = q.query((from as i64, upto as i64))?;
-    while let Some(r) = rows.next()? {
-        let (id, at): (i64, i64) = (r.get(0)?, r.get(1)?);
-        if let Some((kind, _)) = streams.get(id)? {
-            out.extend(kept(kind).iter().map(|w| (id, *w, bucket(at, *w))));
-        }
-    }
-    Ok(out)
 }
 
 fn merge(conn: &Connection, (stream, width, bucket): Place, mut sum: Aggregate) -> rusqlite::Result<()> {

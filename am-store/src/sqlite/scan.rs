@@ -2,7 +2,7 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 
-use am_core::{ReadingId, Scope};
+use am_core::{ReadingId, Scope, Timestamp};
 use am_schema::Catalogue;
 use rusqlite::{CachedStatement, Connection};
 
@@ -126,6 +126,11 @@ fn sql(order: Order) -> &'static str {
     }
 }
 
+fn place(w: &Walk, at: &Next) -> Place {
+    let recorded_at = Timestamp::from_nanos(at.at);
+    Place { recorded_at, kind: w.stream.kind, device: w.stream.device.clone(), id: ReadingId::from_bytes(at.id) }
+}
+
 /// One page of a scan.
 pub(super) fn page(conn: &Connection, catalogue: &Catalogue, scope: &Scope, q: &ScanQuery) -> Result<Page<Stored>, Failure> {
     let after = cursor::decode(q, catalogue)?;
@@ -141,10 +146,10 @@ pub(super) fn page(conn: &Connection, catalogue: &Catalogue, scope: &Scope, q: &
     }
     let mut out = Page { items: Vec::new(), cursor: None };
     let (mut looked_at, mut bytes) = (0, 0);
-    let mut last: Option<Place> = None;
+    let mut last: Option<Next> = None;
     while let Some(next) = heap.pop() {
         if out.items.len() == q.limit || looked_at == MAX_LOOKED_AT || bytes > PAGE_BYTES {
-            out.cursor = last.map(|p| cursor::encode(q, &p));
+            out.cursor = last.and_then(|l| Some(cursor::encode(q, &place(walks.get(l.stream)?, &l))));
             break;
         }
         let Some(w) = walks.get_mut(next.stream) else { continue };
@@ -155,7 +160,7 @@ pub(super) fn page(conn: &Connection, catalogue: &Catalogue, scope: &Scope, q: &
         let size = row.body.len();
         let stored = row.stored(w.stream.id, w.stream.kind, &w.stream.device)?;
         let r = &stored.reading;
-        last = Some(Place { recorded_at: r.recorded_at(), kind: r.kind(), device: r.device().clone(), id: ReadingId::from_bytes(next.id) });
+        last = Some(next);
         if in_span(r, q.from, q.to) && q.filter.matches(r) {
             bytes += size;
             out.items.push(stored);

@@ -13,12 +13,12 @@ use super::errors::{Failure, explain};
 use super::lease::Lease;
 use super::options::Synchronous;
 use super::queue::{Drained, Entry, How, Queue, Size};
-use super::rollup;
+use super::rollup::{self, Addition};
 use super::streams::Interned;
 use crate::model::Seq;
 
 /// At most so many bytes in one transaction, unless one batch alone has more.
-const GROUP_BYTES: usize = 4 << 20;
+const GROUP_BYTES: usize = 8 << 20;
 /// So many entries of the feed without rollups are brought up to date even under load.
 const MAX_LAG: u64 = 16_384;
 /// So many entries of the feed are rolled up at once.
@@ -41,6 +41,8 @@ pub(super) struct Session {
     pub synchronous: Synchronous,
     /// How far rollups are, of the feed and of the batches.
     pub rolled_up: (Seq, u64),
+    /// What came since, if all of it was seen here; after a lost transaction it is read from the tables instead.
+    pub pending: Option<Addition>,
     /// Commits do not wait for the disk now, because only rollups are written.
     pub relaxed: bool,
 }
@@ -72,10 +74,21 @@ impl Session {
     }
 
     fn roll_up_step(&mut self) -> rusqlite::Result<(Seq, u64)> {
+        // Taken whatever comes: if this transaction is lost, the next one reads the tables.
+        let pending = self.pending.take();
         let tx = self.conn.unchecked_transaction()?;
-        let upto = rollup::step(&tx, &self.catalogue, self.rolled_up.0, ROLLUP_STEP)?;
+        let upto = match pending {
+            Some(p) => {
+                p.apply(&tx, &self.catalogue, self.head)?;
+                self.head
+            }
+            None => rollup::step(&tx, &self.catalogue, self.rolled_up.0, ROLLUP_STEP)?,
+        };
         let batch = rollup::balance(&tx, self.rolled_up.1)?;
         tx.commit()?;
+        if upto == self.head {
+            self.pending = Some(Addition::default());
+        }
         Ok((upto, batch))
     }
 }
@@ -164,6 +177,7 @@ impl Writer {
             Err(f) => {
                 (self.session.head, self.session.batch) = before;
                 self.session.ids.forget();
+                self.session.pending = None;
                 self.recover();
                 if entries.len() > 1 && f.is_of_the_work() {
                     // One of them fails for its own reasons: alone, it fails alone.
