@@ -16,6 +16,7 @@ mod pf20_build;
 mod report;
 mod served;
 mod signals;
+mod slow_sync;
 mod sqlite_baseline;
 mod store;
 

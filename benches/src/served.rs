@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::harness::{Stopwatch, process_time};
-use crate::noop;
+use crate::{noop, slow_sync};
 
 pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -39,6 +39,8 @@ pub(crate) enum Serve<'a> {
     Null,
     /// AM over SQLite.
     Sqlite(&'a Path),
+    /// AM over SQLite on a disk whose syncs take 5 ms longer.
+    SlowSync(&'a Path),
     /// AM over SQLite that never waits for the disk, answered on receipt.
     Careless(&'a Path),
 }
@@ -64,6 +66,7 @@ impl Served {
             Serve::Noop => "noop:".to_owned(),
             Serve::Null => "null:".to_owned(),
             Serve::Sqlite(p) => format!("sqlite:{}", p.display()),
+            Serve::SlowSync(p) => format!("slow:{}", p.display()),
             Serve::Careless(p) => format!("careless:{}", p.display()),
         };
         let mut command = Command::new(std::env::current_exe()?);
@@ -124,6 +127,11 @@ async fn serve(what: &str) -> Result<(), Failed> {
             sqlite.synchronous = Synchronous::Off;
             let b = am_store::sqlite::open(sqlite, clock.clone(), kinds.clone()).await?;
             Backend { readings: Arc::new(OnReceipt { inner: b.readings.clone(), room: Arc::new(Semaphore::new(IN_FLIGHT)) }), ..b }
+        }
+        "slow" => {
+            slow_sync::register(Duration::from_millis(5))?;
+            sqlite.vfs = Some(slow_sync::NAME.into());
+            am_store::sqlite::open(sqlite, clock.clone(), kinds.clone()).await?
         }
         _ => am_store::sqlite::open(sqlite, clock.clone(), kinds.clone()).await?,
     };
