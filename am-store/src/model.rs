@@ -7,7 +7,7 @@ mod row;
 
 pub use ingest::{DiscardReason, FlowCommit, FlowCommitted, Ingest, IngestOutcome, Origin, Provenance, PutOutcome, StateChange};
 pub use query::{
-    Aggregate, AggregateQuery, Bucket, BucketWidth, Cursor, FeedQuery, Generations, LatestQuery, Op, Order, Page, Predicate, ScanQuery, TextHit,
-    TextHits, TextQuery, Value,
+    Aggregate, AggregateQuery, Bucket, BucketWidth, Cursor, FeedQuery, Generations, LatestQuery, Op, Order, Page, Predicate, ScanQuery,
+    TextHit, TextHits, TextQuery, Value,
 };
 pub use row::{FeedEntry, FeedEvent, FeedPage, ReadingKey, Seq, Stored, StreamId};

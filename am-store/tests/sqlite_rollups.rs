@@ -12,8 +12,7 @@ use am_store::sqlite::{SqliteOptions, open};
 use am_store::traits::Backend;
 use readings::{at, batch, clock, ctx, heart, kind, magnitude};
 
-const WIDTHS: [BucketWidth; 5] =
-    [BucketWidth::Minute, BucketWidth::FiveMinutes, BucketWidth::Hour, BucketWidth::Day, BucketWidth::Whole];
+const WIDTHS: [BucketWidth; 5] = [BucketWidth::Minute, BucketWidth::FiveMinutes, BucketWidth::Hour, BucketWidth::Day, BucketWidth::Whole];
 
 fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
@@ -91,7 +90,8 @@ async fn a_superseded_reading_leaves_rollups_before_and_after_they_catch_up() {
     for version in ["1", "2", "3"] {
         for b in [&sqlite, &memory] {
             let state = b.flows.load("motion").await.unwrap();
-            let derived = raw.iter().map(|r| (scope.clone(), magnitude(std::slice::from_ref(r), version, version.parse().unwrap()))).collect();
+            let derived =
+                raw.iter().map(|r| (scope.clone(), magnitude(std::slice::from_ref(r), version, version.parse().unwrap()))).collect();
             b.flows.commit(FlowCommit { flow: "motion".into(), epoch: state.epoch, derived, ..Default::default() }).await.unwrap();
         }
         agree_on_all(&sqlite, &memory, "motion.events.significant", &spans()).await;
@@ -105,7 +105,9 @@ async fn a_catalogue_that_counts_another_number_makes_the_rollups_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("am.db");
     let of = |number: &str| {
-        Catalogue::builtin().with(KindDef::raw("device.health.custom_rate.raw", 10).title("A rate").every(1.0).scalar(number, "/min")).unwrap()
+        Catalogue::builtin()
+            .with(KindDef::raw("device.health.custom_rate.raw", 10).title("A rate").every(1.0).scalar(number, "/min"))
+            .unwrap()
     };
     let sum = async |catalogue: Catalogue, put: bool| {
         let kind = catalogue.get("device.health.custom_rate.raw").unwrap();

@@ -147,7 +147,7 @@ async fn retry<S: Source, F: Future<Output = S>>(make: &impl Fn() -> F, expected
     let (ctx, mut s, mut seen, mut delivered) = (ctx(), make().await, Seen::new(), Seen::new());
     while let Some(items) = next(&mut s, &ctx, 8).await? {
         // Every second item is sent back once.
-        let is_back = |i: usize, k: &Key| i % 2 == 0 && !seen.contains_key(k);
+        let is_back = |i: usize, k: &Key| i.is_multiple_of(2) && !seen.contains_key(k);
         let (mut back, mut done) = (Vec::new(), Vec::new());
         for (i, (token, key)) in items.iter().enumerate() {
             if is_back(i, key) {

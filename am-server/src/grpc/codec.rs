@@ -14,7 +14,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 #[derive(Debug, Clone)]
 pub struct RawReading(pub Bytes);
 
-/// One encoded `am.v1.BatchRequest`, unread; [`RawBatch::scan`] reads it in place.
+/// One encoded `am.v1.BatchRequest`, unread; `scan` reads it in place.
 #[derive(Debug, Clone)]
 pub struct RawBatch(pub Bytes);
 
