@@ -1,4 +1,4 @@
-//! Sources, processors and sinks with receipts, credits and flow files.
+#![doc = include_str!("guide.md")]
 
 mod attempts;
 mod clock;

@@ -48,7 +48,8 @@ pub struct Settled {
 /// Hands over readings when asked, and hears how each of them ended.
 #[async_trait]
 pub trait Source: Send {
-    /// At most `room` items; waits until there are some. `None` when there will never be more.
+    /// At most `room` items; waits until there are some. `None` when there will never be more: the processors are then flushed. Items
+    /// that are told to be tried again after that come again in the next run, and the report counts them.
     ///
     /// # Errors
     /// An error that advises to try again is followed by another poll after a pause; any other ends the pipeline.

@@ -98,7 +98,7 @@ fn mean() -> impl Processor {
 #[tokio::test]
 async fn every_processor_here_holds_the_cases() {
     testkit::hold(&testkit::processor(|| map(|r: &Reading| Ok(r.clone())), beats(50)).await);
-    testkit::hold(&testkit::processor(|| filter("odd", |r: &Reading| r.sequence() % 2 == 0), beats(50)).await);
+    testkit::hold(&testkit::processor(|| filter("odd", |r: &Reading| r.sequence().is_multiple_of(2)), beats(50)).await);
     let mut twice = beats(50);
     twice.extend(beats(30));
     testkit::hold(&testkit::processor(|| Dedupe::new(Duration::from_secs(3_600), 1_000), twice).await);
@@ -235,8 +235,8 @@ impl Processor for Wrong {
         for item in batch {
             self.1 = self.1.wrapping_add(1);
             match self.0 {
-                "drops" if self.1 % 10 == 0 => drop(item),
-                "forgets" if self.1 % 3 == 0 => out.discard(item, "third"),
+                "drops" if self.1.is_multiple_of(10) => drop(item),
+                "forgets" if self.1.is_multiple_of(3) => out.discard(item, "third"),
                 _ => out.emit(item),
             }
         }

@@ -1,6 +1,6 @@
 //! Readings made up by a seed.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use am_core::{Ctx, Monotonic, Result};
@@ -17,7 +17,6 @@ pub struct Generate<F> {
     count: u64,
     per_second: Option<f64>,
     started: Option<Monotonic>,
-    out: HashSet<u64>,
     again: VecDeque<u64>,
 }
 
@@ -26,7 +25,7 @@ pub fn generate<F>(seed: u64, count: u64, make: F) -> Generate<F>
 where
     F: FnMut(u64, &mut Jitter) -> Result<Reading, Rejected> + Send,
 {
-    Generate { make, seed, next: 0, count, per_second: None, started: None, out: HashSet::new(), again: VecDeque::new() }
+    Generate { make, seed, next: 0, count, per_second: None, started: None, again: VecDeque::new() }
 }
 
 impl<F> Generate<F> {
@@ -42,11 +41,7 @@ impl<F> Generate<F> {
 impl<F: FnMut(u64, &mut Jitter) -> Result<Reading, Rejected> + Send> Source for Generate<F> {
     async fn poll(&mut self, ctx: &Ctx, room: usize) -> Result<Option<Polled>> {
         if self.again.is_empty() && self.next >= self.count {
-            if self.out.is_empty() {
-                return Ok(None);
-            }
-            // Some may still come again; being told of it drops this wait.
-            return std::future::pending().await;
+            return Ok(None);
         }
         let mut due = self.count.saturating_sub(self.next);
         if let Some(rate) = self.per_second {
@@ -63,7 +58,6 @@ impl<F: FnMut(u64, &mut Jitter) -> Result<Reading, Rejected> + Send> Source for 
         let numbers: Vec<u64> = self.again.drain(..self.again.len().min(room)).chain(self.next..self.next + fresh as u64).collect();
         self.next += fresh as u64;
         let items = numbers.into_iter().map(|n| {
-            self.out.insert(n);
             let mut random = Jitter::seeded(self.seed ^ n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             Arrival { token: Token(n), item: (self.make)(n, &mut random) }
         });
@@ -72,7 +66,6 @@ impl<F: FnMut(u64, &mut Jitter) -> Result<Reading, Rejected> + Send> Source for 
 
     async fn settle(&mut self, _: &Ctx, outcomes: &[Settled]) -> Result<()> {
         for s in outcomes {
-            self.out.remove(&s.token.0);
             if let Outcome::Retry(_) = s.outcome {
                 self.again.push_back(s.token.0);
             }

@@ -107,11 +107,7 @@ impl<R: BufRead + Send> Source for JsonLines<R> {
             items.push(Arrival { token: Token(number), item });
         }
         if items.is_empty() && self.at_end {
-            if self.out.is_empty() {
-                return Ok(None);
-            }
-            // Some may still come again; being told of it drops this wait.
-            return std::future::pending().await;
+            return Ok(None);
         }
         Ok(Some(Polled { items, origin: Origin::Backfill }))
     }
@@ -168,11 +164,8 @@ impl Source for ReplayLetters {
                 self.next += 1;
             }
         }
-        match (items.is_empty() && self.at_end, self.out.is_empty()) {
-            (true, true) => Ok(None),
-            (true, false) => std::future::pending().await,
-            _ => Ok(Some(Polled { items, origin: Origin::Replay })),
-        }
+        let ended = items.is_empty() && self.at_end;
+        Ok(if ended { None } else { Some(Polled { items, origin: Origin::Replay }) })
     }
 
     async fn settle(&mut self, ctx: &Ctx, outcomes: &[Settled]) -> Result<()> {

@@ -209,19 +209,19 @@ impl Intake {
         let (ledger, mut receipts) = Ledger::notifying(n, settled.clone());
         let mut tokens = Vec::with_capacity(n);
         let (mut rejected, mut refused) = (Vec::new(), Vec::new());
-        // Collected in place: an arrival's memory becomes the item's.
-        let arrived = polled.items.into_iter().filter_map(|arrival| match arrival.item {
-            Ok(r) => {
-                tokens.push(arrival.token);
-                Some(Item::new(r, receipts.next().unwrap_or_default(), polled.origin))
+        let mut items = Vec::with_capacity(n);
+        for arrival in polled.items {
+            match arrival.item {
+                Ok(r) => {
+                    tokens.push(arrival.token);
+                    items.push(Item::new(r, receipts.next().unwrap_or_default(), polled.origin));
+                }
+                Err(r) => {
+                    refused.push((arrival.token, Arc::new(am_core::Error::from(r.clone()))));
+                    rejected.push(r);
+                }
             }
-            Err(r) => {
-                refused.push((arrival.token, Arc::new(am_core::Error::from(r.clone()))));
-                rejected.push(r);
-                None
-            }
-        });
-        let items: Vec<Item> = arrived.collect();
+        }
         if n > 0 {
             flights.push_back(Flight { ledger, tokens });
             self.counters.add(|c| &c.given, n);

@@ -158,7 +158,7 @@ impl Sink for Shelf {
     async fn write(&mut self, _: &Ctx, readings: &[Reading]) -> Result<Written> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        if self.fails > 0 && self.random.word() % self.fails == 0 {
+        if self.fails > 0 && self.random.word().is_multiple_of(self.fails) {
             return Err(Error::new(Code::STORE_UNAVAILABLE, "away for a moment").retry(am_core::Retry::Safe { after_ms: 0 }));
         }
         let mut failed = Vec::new();

@@ -142,11 +142,10 @@ impl Source for LogSource {
                     },
                 }
             }
-            match (items.is_empty(), self.follow, self.out.is_empty()) {
-                (false, _, _) => return Ok(Some(Polled { items, origin: Origin::Live })),
-                (true, false, true) => return Ok(None),
-                (true, false, false) => return std::future::pending().await,
-                (true, true, _) => ctx.clock().sleep(LOOK).await,
+            match (items.is_empty(), self.follow) {
+                (false, _) => return Ok(Some(Polled { items, origin: Origin::Live })),
+                (true, false) => return Ok(None),
+                (true, true) => ctx.clock().sleep(LOOK).await,
             }
         }
     }
