@@ -76,11 +76,24 @@ pub(super) enum Lane {
     Backfill = 1,
 }
 
+/// How long the next of several callers is waited for.
+const MOMENT: Duration = Duration::from_micros(100);
+
 #[derive(Default)]
 struct Waiting {
     lanes: [VecDeque<Entry>; 2],
     round: u8,
     closed: bool,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The queue between callers and the writer.
@@ -140,11 +153,18 @@ impl Queue {
         self.bell.notify_one();
     }
 
-    /// What waits, up to a limit and ending with the first that is not grouped; waits for `patience` when nothing does.
-    pub(super) fn drain(&self, limit: Size, patience: Duration) -> Drained {
+    /// What waits, up to a limit and ending with the first that is not grouped; waits for `patience` when nothing does. When
+    /// `together` callers were answered at once, they mostly come back at once: a moment is given for all of them to arrive, so that
+    /// the first does not take a transaction and its sync for itself.
+    pub(super) fn drain(&self, limit: Size, patience: Duration, together: usize) -> Drained {
         let mut w = self.waiting.lock();
-        if w.lanes.iter().all(VecDeque::is_empty) && !w.closed {
+        if w.is_empty() && !w.closed {
             self.bell.wait_for(&mut w, patience);
+        }
+        while together > 1 && !w.is_empty() && !w.closed && w.len() < together {
+            if self.bell.wait_for(&mut w, MOMENT).timed_out() {
+                break;
+            }
         }
         let mut work = Vec::new();
         let mut sum = Size::default();

@@ -116,9 +116,11 @@ impl Writer {
     pub(super) fn run(mut self) {
         let shut = Shut(self.queue.clone());
         let limit = Size { readings: self.group_max_readings, bytes: GROUP_BYTES };
+        let mut together = 0;
         loop {
-            match self.queue.drain(limit, IDLE) {
+            match self.queue.drain(limit, IDLE, together) {
                 Drained::Work(entries) => {
+                    together = entries.len();
                     if let Some(last) = self.serve(entries) {
                         drop(shut);
                         self.end(last);
