@@ -1,3 +1,5 @@
+//! Sources, processors and sinks with receipts, credits and flow files.
+//!
 #![doc = include_str!("guide.md")]
 
 mod attempts;

@@ -37,8 +37,10 @@ impl Parking {
             |(item, e): &(Item, Error)| DeadLetter::failed(ctx.scope().clone(), now, &self.stage, item.reading(), e, item.attempts());
         let letters = items.iter().map(letter).collect();
         self.keep(ctx, letters).await?;
+        if let Some((_, e)) = items.first() {
+            tracing::warn!(stage = %self.stage, items = items.len(), first = %e.code(), "items were parked");
+        }
         for (item, e) in items {
-            tracing::warn!(stage = %self.stage, code = %e.code(), "an item was parked");
             item.settle(Outcome::Parked(Arc::new(e)));
         }
         Ok(())

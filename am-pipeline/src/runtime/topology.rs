@@ -8,6 +8,9 @@ use crate::options::nearest;
 /// The most lanes of a node.
 const MAX_LANES: usize = 1_024;
 
+/// The most items of a source on their way.
+const MAX_IN_FLIGHT: usize = 1 << 24;
+
 /// All problems, in the order of the nodes.
 pub(super) fn problems(b: &PipelineBuilder) -> Vec<String> {
     let mut found = Vec::new();
@@ -53,6 +56,11 @@ impl Node {
     }
 
     fn check(&self, found: &mut Vec<String>) {
+        if let Part::Source(_, o) = &self.part
+            && (!(1..=MAX_IN_FLIGHT).contains(&o.in_flight) || o.batch == 0)
+        {
+            found.push(format!("node {}: in_flight must be 1 to {MAX_IN_FLIGHT}, batch at least 1", self.name));
+        }
         let single = matches!(self.part, Part::One(_) | Part::Sink(_));
         if single && self.options.lanes > 1 {
             found.push(format!(
