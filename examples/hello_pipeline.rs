@@ -18,7 +18,8 @@ struct Watch {
 #[async_trait]
 impl Source for Watch {
     async fn poll(&mut self, _: &Ctx, room: usize) -> Result<Option<Polled>> {
-        let kind = Catalogue::builtin().get("device.health.heartrate.raw").ok_or_else(|| Error::new(am::Code::UNKNOWN_KIND, "heart rate"))?;
+        let kind =
+            Catalogue::builtin().get("device.health.heartrate.raw").ok_or_else(|| Error::new(am::Code::UNKNOWN_KIND, "heart rate"))?;
         let watch = DeviceId::new("watch")?;
         let first = self.beats.start;
         let mut readings = Vec::new();
