@@ -236,6 +236,10 @@ impl Processor for Wrong {
             self.1 = self.1.wrapping_add(1);
             match self.0 {
                 "drops" if self.1.is_multiple_of(10) => drop(item),
+                "trusts" => {
+                    item.payload::<v1::HeartRate>().expect("a heart rate");
+                    out.emit(item);
+                }
                 "forgets" if self.1.is_multiple_of(3) => out.discard(item, "third"),
                 _ => out.emit(item),
             }
@@ -272,6 +276,7 @@ async fn broken_processors_are_caught() {
         ("forgets", "processor.snapshot"),
         ("flushes", "processor.flush"),
         ("swallows", "processor.restore"),
+        ("trusts", "processor.stranger"),
     ] {
         let verdicts = testkit::processor(|| Wrong(fault, 0), beats(40)).await;
         assert!(failed(&verdicts).contains(&case), "{case} does not catch its fault: {verdicts:?}");
@@ -281,7 +286,8 @@ async fn broken_processors_are_caught() {
         let turn = turn.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         map(move |r: &Reading| Ok(beats(60)[(r.sequence() + turn) as usize % 60].clone()))
     };
-    assert!(failed(&testkit::processor(make, beats(40)).await).contains(&"processor.repeat"));
+    let verdicts = testkit::processor(make, beats(40)).await;
+    assert!(["processor.repeat", "processor.again"].iter().all(|case| failed(&verdicts).contains(case)), "{verdicts:?}");
     testkit::hold(&testkit::processor(|| Wrong("", 0), beats(40)).await);
 }
 

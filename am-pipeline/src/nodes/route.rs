@@ -4,7 +4,7 @@ use am_core::{Ctx, Result};
 use am_schema::Reading;
 use async_trait::async_trait;
 
-use crate::{Batch, Output, Processor, Reason};
+use crate::{Batch, Condition, Output, Processor, Reason};
 
 type Test = Box<dyn Fn(&Reading) -> bool + Send + Sync>;
 
@@ -32,6 +32,12 @@ impl Router {
     pub fn way(mut self, name: &str, test: impl Fn(&Reading) -> bool + Send + Sync + 'static) -> Router {
         self.ways.push((name.to_owned(), Box::new(test)));
         self
+    }
+
+    /// Adds a way out for what a condition holds for.
+    #[must_use]
+    pub fn when(self, name: &str, condition: Condition) -> Router {
+        self.way(name, move |r| condition.holds(r))
     }
 
     /// Adds the way out for everything else; without it, it is discarded for the reason `unrouted`.

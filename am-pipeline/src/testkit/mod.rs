@@ -75,3 +75,11 @@ pub fn beats(n: u64) -> Vec<Reading> {
     };
     (0..n).filter_map(beat).collect()
 }
+
+/// An air pressure: a kind that hardly any processor takes.
+fn stranger() -> Option<Reading> {
+    let kind = Catalogue::builtin().get("device.sensor.barometer.raw")?;
+    let at = Timestamp::from_second(1_772_352_000);
+    let payload = v1::Quantity { value: 1_013.0, unit: "hPa".into(), ..Default::default() };
+    Reading::builder(kind, DeviceId::new("phone").ok()?, at).payload(&payload).build().ok()
+}

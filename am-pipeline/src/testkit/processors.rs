@@ -25,6 +25,12 @@ pub async fn processor<P: Processor>(make: impl Fn() -> P, inputs: Vec<Reading>)
             restore(&make, &inputs).await,
         ),
         Verdict::of("processor.flush", "a second flush gives nothing more", flush(&make, &inputs).await),
+        Verdict::of("processor.again", "a batch delivered again after a crash gives the same readings", again(&make, &inputs).await),
+        Verdict::of(
+            "processor.stranger",
+            "an item of another kind is decided without a panic, and its neighbours go on",
+            stranger(&make, &inputs).await,
+        ),
         Verdict::of("processor.empty", "an empty batch is fine and changes nothing", empty(&make).await),
     ]
 }
@@ -154,4 +160,43 @@ async fn empty<P: Processor>(make: &impl Fn() -> P) -> Result<(), String> {
     let _ledger = call(&mut p, &[], &mut run).await?;
     let after = p.snapshot().map_err(|e| format!("snapshot: {e}"))?;
     if before == after && run.given.is_empty() { Ok(()) } else { Err("it gave readings or changed its state".into()) }
+}
+
+async fn again<P: Processor>(make: &impl Fn() -> P, inputs: &[Reading]) -> Result<(), String> {
+    let (before, after) = inputs.split_at(inputs.len() / 2);
+    let (mut p, mut run) = (make(), Run::default());
+    let _ledger = call(&mut p, before, &mut run).await?;
+    let state = p.snapshot().map_err(|e| format!("snapshot: {e}"))?;
+    let mut runs = [Run::default(), Run::default()];
+    for run in &mut runs {
+        let mut p = make();
+        p.restore(&state).map_err(|e| format!("restore: {e}"))?;
+        let ledger = call(&mut p, after, run).await?;
+        ends(&[ledger], run);
+    }
+    let [first, second] = runs;
+    if first == second { Ok(()) } else { Err("the second delivery gave other readings".into()) }
+}
+
+async fn stranger<P: Processor>(make: &impl Fn() -> P, inputs: &[Reading]) -> Result<(), String> {
+    let stranger = super::stranger().ok_or("no reading of another kind could be made")?;
+    let (first, rest) = inputs.split_at(inputs.len().min(1));
+    let readings: Vec<Reading> = first.iter().chain([&stranger]).chain(rest).cloned().collect();
+    let (mut p, mut out) = (make(), Output::new());
+    let (ledger, batch) = Batch::issue(readings, Origin::Live);
+    let mut jitter = crate::Jitter::seeded(1);
+    let mut decided = crate::exec::process(&mut p, &ctx(), batch, &mut out, &crate::Attempts::new(1), &mut jitter).await;
+    if let Some((item, e)) = decided.parked.iter().find(|(i, _)| i.reference() != stranger.reference()) {
+        return Err(format!("its neighbour {:?} was parked: {e}", item.reading()));
+    }
+    if let Some((_, e)) = decided.parked.iter().find(|(_, e)| e.message().contains("panicked")) {
+        return Err(e.to_string());
+    }
+    decided.emitted.drain(..).for_each(|i| i.settle(Outcome::Delivered));
+    Receipt::settle_all(std::mem::take(&mut decided.absorbed), &Outcome::Delivered);
+    decided.parked.drain(..).for_each(|(i, e)| i.settle(Outcome::Parked(std::sync::Arc::new(e))));
+    match ledger.outcomes().iter().position(|o| !matches!(o, Some(Outcome::Delivered | Outcome::Discarded(_) | Outcome::Parked(_)))) {
+        Some(i) => Err(format!("input {i} was not decided")),
+        None => Ok(()),
+    }
 }
