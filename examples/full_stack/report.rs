@@ -193,7 +193,8 @@ impl Report {
                 let n: u64 = f.readings.values().sum();
                 let _ = writeln!(o, "  {:>8} readings  {name}", number(n));
                 for (reason, n) in &f.skipped {
-                    let places = f.examples.get(reason).map_or_else(String::new, |e| format!(" ({})", e.join("; ")));
+                    let places =
+                        f.examples.get(reason).filter(|e| !e.is_empty()).map_or_else(String::new, |e| format!(" ({})", e.join("; ")));
                     let _ = writeln!(o, "           skipped {n}: {reason}{places}");
                 }
             }
