@@ -55,3 +55,8 @@ pub use am_store as store;
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The newcomer's pipeline of `examples/hello_pipeline.rs`, run with the other documentation tests.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = concat!("```\n", include_str!("../examples/hello_pipeline.rs"), "\n```")]
+mod hello_pipeline {}
