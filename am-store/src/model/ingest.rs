@@ -1,34 +1,12 @@
 //! What goes in.
 
 use am_core::{Scope, Timestamp};
+pub use am_pipeline::Origin;
+
 use am_pipeline::DeadLetter;
 use am_schema::Reading;
 
 use super::{ReadingKey, Seq};
-
-/// Why readings arrive now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Origin {
-    /// As they are recorded.
-    #[default]
-    Live = 0,
-    /// Old data taken in late; fires no alerts and no nudges.
-    Backfill = 1,
-    /// Repaired dead letters.
-    Replay = 2,
-}
-
-impl Origin {
-    /// From its number; anything unknown is `Live`.
-    pub fn from_u8(n: u8) -> Self {
-        match n {
-            1 => Origin::Backfill,
-            2 => Origin::Replay,
-            _ => Origin::Live,
-        }
-    }
-}
 
 /// Who brought a batch of readings, and when. One row that its readings point to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
