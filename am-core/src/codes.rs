@@ -62,6 +62,8 @@ codes! {
     STALE_COMMIT = 3008, Aborted, Retry::Safe { after_ms: 0 }, "The flow was committed by someone else meanwhile.", "Reload the flow's cursor and state, then process again.";
     BAD_STORE_URL = 3009, InvalidArgument, Retry::Never, "The store's address is not understood.", "Use memory: or sqlite:PATH.";
     CAS_MISMATCH = 3010, Aborted, Retry::Safe { after_ms: 0 }, "The value changed since it was read.", "Read it again, then write.";
+    STORE_REFUSED = 3011, PermissionDenied, Retry::Never, "The database refuses this user, password or action.", "Check the user and password of the address, and what the role may do.";
+    STORE_UNFIT = 3012, FailedPrecondition, Retry::Never, "The database lacks something that AM needs.", "Do what the message says: install the extension, update the server, or run the migrations as the owner.";
     OVERLOADED = 4001, ResourceExhausted, Retry::Safe { after_ms: 500 }, "There is more work than can be taken in now.", "Slow down and try again; the item was not accepted.";
     TIMED_OUT = 4002, DeadlineExceeded, Retry::IfIdempotent, "The work did not finish in time.", "Try again; a write may have happened, and is then answered as a duplicate.";
     CANCELLED = 4003, Cancelled, Retry::Safe { after_ms: 0 }, "The work was cancelled.", "Nothing, if it was meant; otherwise call again.";
@@ -70,6 +72,10 @@ codes! {
     CIRCUIT_OPEN = 4006, Unavailable, Retry::Safe { after_ms: 30_000 }, "Calls are held back because too many failed.", "Wait until the circuit closes, and look for the cause of the failures.";
     SHUTTING_DOWN = 4007, Unavailable, Retry::Safe { after_ms: 1_000 }, "The process is stopping.", "Try again in a moment.";
     GAVE_UP = 4008, Internal, Retry::GaveUp, "All tries failed.", "Look at the last cause; the item is among the dead letters.";
+    BUS_UNAVAILABLE = 4009, Unavailable, Retry::Safe { after_ms: 1_000 }, "The bus does not answer.", "Check that its servers are up; what was not acknowledged is sent again.";
+    BUS_MISMATCH = 4010, FailedPrecondition, Retry::Never, "A stream or consumer of the bus is there with other settings.", "Change the settings that the message names, on the bus or in the configuration.";
+    BUS_TRIMMED = 4011, DataLoss, Retry::Never, "The bus removed messages before this reader had them.", "Derive the span anew from the store; raise the retention, and see why the reader was so far behind.";
+    BUS_REFUSED = 4012, PermissionDenied, Retry::Never, "The bus refuses this user or subject.", "Check the credentials and the permissions of the account.";
     UNREACHABLE = 5001, Unavailable, Retry::Safe { after_ms: 1_000 }, "The server cannot be reached.", "Check the address and the network; readings wait in the outbox.";
     OUTBOX_FULL = 5002, ResourceExhausted, Retry::Safe { after_ms: 5_000 }, "The outbox has reached its limit.", "Let it drain, raise the limit, or choose what may be discarded.";
     OUTBOX_IO = 5003, Unavailable, Retry::Safe { after_ms: 1_000 }, "The outbox's file cannot be written or read.", "Check the disk; the reading was not accepted.";

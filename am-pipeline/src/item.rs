@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 
-use am_schema::Reading;
+use am_schema::{Reading, v1};
 
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::{Ledger, Receipt};
@@ -29,6 +29,24 @@ impl Origin {
             1 => Origin::Backfill,
             2 => Origin::Replay,
             _ => Origin::Live,
+        }
+    }
+
+    /// From the number of `am.v1.Origin`; anything unknown is `Live`.
+    pub fn from_wire(n: i32) -> Self {
+        match v1::Origin::try_from(n) {
+            Ok(v1::Origin::Backfill) => Origin::Backfill,
+            Ok(v1::Origin::Replay) => Origin::Replay,
+            _ => Origin::Live,
+        }
+    }
+
+    /// As `am.v1.Origin`.
+    pub fn to_wire(self) -> v1::Origin {
+        match self {
+            Origin::Live => v1::Origin::Live,
+            Origin::Backfill => v1::Origin::Backfill,
+            Origin::Replay => v1::Origin::Replay,
         }
     }
 }

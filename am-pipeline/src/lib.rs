@@ -3,6 +3,7 @@
 #![doc = include_str!("guide.md")]
 
 mod attempts;
+pub mod bus;
 mod clock;
 mod condition;
 pub mod dead_letter;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use am_core::{Clock, Code, Ctx, Error, Timestamp, TraceParent};
 use am_pipeline::DeadLetter;
-use am_schema::v1::{self, Outcome};
+use am_schema::v1::Outcome;
 use am_schema::{Catalogue, Decoder, Finding, Reading, Rejected};
 use am_store::model::{DiscardReason, Ingest, IngestOutcome, Origin, Provenance, PutOutcome};
 use am_store::traits::Readings;
@@ -183,10 +183,6 @@ fn provenance(grant: &Grant, b: Batch, now: Timestamp) -> Provenance {
         sent_at: b.sent_at.and_then(|(s, n)| Timestamp::from_parts(s, n)),
         boot_id: b.boot_id,
         monotonic_ns: b.monotonic_ns,
-        origin: match v1::Origin::try_from(b.origin) {
-            Ok(v1::Origin::Backfill) => Origin::Backfill,
-            Ok(v1::Origin::Replay) => Origin::Replay,
-            _ => Origin::Live,
-        },
+        origin: Origin::from_wire(b.origin),
     }
 }

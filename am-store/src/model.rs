@@ -5,7 +5,7 @@ mod ingest;
 mod query;
 mod row;
 
-pub use ingest::{DiscardReason, FlowCommit, FlowCommitted, Ingest, IngestOutcome, Origin, Provenance, PutOutcome, StateChange};
+pub use ingest::{Derived, DiscardReason, FlowCommit, FlowCommitted, Ingest, IngestOutcome, Origin, Provenance, PutOutcome, StateChange};
 pub use query::{
     Aggregate, AggregateQuery, Bucket, BucketWidth, Cursor, FeedQuery, Generations, LatestQuery, Op, Order, Page, Predicate, ScanQuery,
     TextHit, TextHits, TextQuery, Value,

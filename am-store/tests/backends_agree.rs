@@ -10,8 +10,8 @@ use am_pipeline::DeadLetter;
 use am_schema::{Catalogue, Decoder, Inputs, ProcessorIdentity, Reading, v1};
 use am_store::memory::{self, MemoryOptions};
 use am_store::model::{
-    AggregateQuery, BucketWidth, DiscardReason, FeedEvent, FeedQuery, FlowCommit, Generations, Ingest, LatestQuery, Op, Order, Predicate,
-    ScanQuery, StateChange, TextQuery, Value,
+    AggregateQuery, BucketWidth, Derived, DiscardReason, FeedEvent, FeedQuery, FlowCommit, Generations, Ingest, LatestQuery, Op, Order,
+    Predicate, ScanQuery, StateChange, TextQuery, Value,
 };
 use am_store::sqlite::{self, SqliteOptions};
 use am_store::testkit::{Seeded, filled};
@@ -194,7 +194,7 @@ async fn random_work_leaves_both_backends_with_the_same_answers() {
                         let flow = b.flows.load("agree").await.unwrap();
                         let state =
                             vec![StateChange { key: format!("k{}", number % 4), value: (number % 3 > 0).then(|| vec![number as u8]) }];
-                        let derived = derived.iter().map(|d| (scope.clone(), d.clone())).collect();
+                        let derived = derived.iter().map(|d| Derived::live(scope.clone(), d.clone())).collect();
                         let commit =
                             FlowCommit { flow: "agree".into(), epoch: flow.epoch, cursor: 0, state, derived, dead_letters: vec![] };
                         let done = b.flows.commit(commit).await.unwrap();

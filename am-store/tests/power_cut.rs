@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use am_core::Scope;
 use am_schema::{Catalogue, Reading};
-use am_store::model::{FeedEvent, FeedQuery, FlowCommit, PutOutcome, ScanQuery, StateChange};
+use am_store::model::{Derived, FeedEvent, FeedQuery, FlowCommit, PutOutcome, ScanQuery, StateChange};
 use am_store::sqlite::{SqliteOptions, Synchronous, open};
 use am_store::traits::Backend;
 use fault_vfs::Disk;
@@ -186,7 +186,7 @@ async fn flow(b: &Backend, known: &mut Known) -> am_core::Result<()> {
         epoch: state.epoch,
         cursor: page.next,
         state: vec![StateChange { key: "counted".into(), value: Some(total.to_le_bytes().to_vec()) }],
-        derived: vec![(Scope::new("acme", "ada").unwrap(), derived)],
+        derived: vec![Derived::live(Scope::new("acme", "ada").unwrap(), derived)],
         dead_letters: vec![],
     };
     let done = b.flows.commit(commit).await?;

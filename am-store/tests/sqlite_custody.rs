@@ -8,7 +8,7 @@ use std::path::Path;
 
 use am_core::{Code, Scope};
 use am_schema::{Catalogue, Reading};
-use am_store::model::{FeedQuery, FlowCommit, PutOutcome, ScanQuery, StateChange};
+use am_store::model::{Derived, FeedQuery, FlowCommit, PutOutcome, ScanQuery, StateChange};
 use am_store::sqlite::{SqliteOptions, open};
 use am_store::traits::Backend;
 use readings::{batch, clock, ctx, heart, magnitude, note};
@@ -116,7 +116,7 @@ async fn custody_p05_a_newer_derivation_takes_the_slot_and_lineage_leads_both_wa
         flow: "motion".into(),
         epoch,
         cursor: 1,
-        derived: vec![(scope.clone(), r)],
+        derived: vec![Derived::live(scope.clone(), r)],
         state: state.clone(),
         ..Default::default()
     };

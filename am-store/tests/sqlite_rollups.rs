@@ -7,7 +7,7 @@ mod readings;
 use am_core::{DeviceId, Scope, Timestamp};
 use am_schema::{Catalogue, KindDef, Reading, v1};
 use am_store::memory::{self, MemoryOptions};
-use am_store::model::{AggregateQuery, BucketWidth, FlowCommit};
+use am_store::model::{AggregateQuery, BucketWidth, Derived, FlowCommit};
 use am_store::sqlite::{SqliteOptions, open};
 use am_store::traits::Backend;
 use readings::{at, batch, clock, ctx, heart, kind, magnitude};
@@ -90,8 +90,10 @@ async fn a_superseded_reading_leaves_rollups_before_and_after_they_catch_up() {
     for version in ["1", "2", "3"] {
         for b in [&sqlite, &memory] {
             let state = b.flows.load("motion").await.unwrap();
-            let derived =
-                raw.iter().map(|r| (scope.clone(), magnitude(std::slice::from_ref(r), version, version.parse().unwrap()))).collect();
+            let derived = raw
+                .iter()
+                .map(|r| Derived::live(scope.clone(), magnitude(std::slice::from_ref(r), version, version.parse().unwrap())))
+                .collect();
             b.flows.commit(FlowCommit { flow: "motion".into(), epoch: state.epoch, derived, ..Default::default() }).await.unwrap();
         }
         agree_on_all(&sqlite, &memory, "motion.events.significant", &spans()).await;

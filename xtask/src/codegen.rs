@@ -140,6 +140,8 @@ fn generate(set: &FileDescriptorSet, tmp: &Path, out: &mut Vec<Output>) -> Resul
         .bytes(".am.v1.VideoFrame.data")
         .bytes(".am.v1.SampleBlock.data")
         .bytes(".am.v1.SpeechAudio.data")
+        .bytes(".am.v1.Parcel.readings")
+        .bytes(".am.v1.Parcel.letters")
         .btree_map(".am.v1")
         .out_dir(&d)
         .compile_fds(set.clone())

@@ -41,6 +41,12 @@ impl Devices for Memory {
         Ok(self.open_all()?.keys.get(id).cloned())
     }
 
+    async fn keys(&self, ctx: &Ctx) -> Result<Vec<ApiKey>> {
+        let mut keys: Vec<ApiKey> = self.open_for(ctx)?.keys.values().filter(|k| k.scope == *ctx.scope()).cloned().collect();
+        keys.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(keys)
+    }
+
     async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<()> {
         match self.change()?.keys.get_mut(id) {
             Some(k) => {

@@ -7,7 +7,7 @@ use super::Memory;
 use super::ingest::{Fate, Plan};
 use super::state::{KvRow, State};
 use crate::limits::bad;
-use crate::model::{FlowCommit, FlowCommitted, Origin, PutOutcome, Seq};
+use crate::model::{Derived, FlowCommit, FlowCommitted, PutOutcome, Seq};
 use crate::traits::{FlowInfo, FlowState, Flows};
 
 #[async_trait]
@@ -27,11 +27,11 @@ impl Flows for Memory {
             return Err(Error::new(Code::STALE_COMMIT, text).op("store.commit"));
         }
         within_feed(state, commit.cursor)?;
-        if let Some((_, r)) = commit.derived.iter().find(|(_, r)| r.lineage().is_none()) {
+        if let Some(r) = commit.derived.iter().map(|d| &d.reading).find(|r| r.lineage().is_none()) {
             return Err(Error::new(Code::MISSING_LINEAGE, format!("{} {} has no lineage", r.kind(), r.id())).op("store.commit"));
         }
         let mut plan = Plan::new(state, &commit.flow, now);
-        let fates: Vec<Fate> = commit.derived.iter().map(|(s, r)| plan.reading(s, r)).collect();
+        let fates: Vec<Fate> = commit.derived.iter().map(|d| plan.reading(&d.scope, &d.reading)).collect();
         commit.dead_letters.iter().for_each(|l| plan.letter(&l.scope, l));
         let (mut more, mut less) = (plan.cost, 0);
         let held = state.flows.get(&commit.flow);
@@ -42,13 +42,13 @@ impl Flows for Memory {
         self.room(state, more, less)?;
 
         let mut out = FlowCommitted { epoch: epoch + 1, ..Default::default() };
-        for ((scope, reading), fate) in commit.derived.into_iter().zip(fates) {
+        for (Derived { scope, reading, origin }, fate) in commit.derived.into_iter().zip(fates) {
             let known = fate.outcome();
             if let Fate::Conflict(letter) = fate {
                 state.park(&scope, *letter);
             }
             out.derived.push(known.unwrap_or_else(|| {
-                let added = state.add(&scope, reading, Origin::Live, 0);
+                let added = state.add(&scope, reading, origin, 0);
                 out.superseded.extend(added.superseded);
                 PutOutcome::Stored(added.seq)
             }));

@@ -93,9 +93,27 @@ pub struct FlowCommit {
     /// Changes of the processors' state.
     pub state: Vec<StateChange>,
     /// What was derived, each with its lineage.
-    pub derived: Vec<(Scope, Reading)>,
+    pub derived: Vec<Derived>,
     /// What could not be processed.
     pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A reading that a flow made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Derived {
+    /// Whose.
+    pub scope: Scope,
+    /// The reading, with its lineage.
+    pub reading: Reading,
+    /// That of the input that brought it about: what comes of backfill is backfill, and fires no alerts.
+    pub origin: Origin,
+}
+
+impl Derived {
+    /// Of live input.
+    pub fn live(scope: Scope, reading: Reading) -> Self {
+        Derived { scope, reading, origin: Origin::Live }
+    }
 }
 
 /// A new value of one partition's state; `None` removes it.

@@ -44,7 +44,7 @@ pub(super) struct Given {
 /// What a lane made of a step's input.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    pub(super) derived: Vec<Reading>,
+    pub(super) derived: Vec<(Origin, Reading)>,
     pub(super) letters: Vec<DeadLetter>,
     pub(super) state: Vec<StateChange>,
     pub(super) discarded: u64,
@@ -136,7 +136,7 @@ impl Lane {
                 let emitted = self.one(env, key, group, known, &mut made).await?;
                 for given in &emitted {
                     if seen.insert(given.reading.id()) && env.flow.stores(&given.reading) {
-                        made.derived.push(given.reading.clone());
+                        made.derived.push((given.origin, given.reading.clone()));
                     }
                 }
                 next.extend(emitted);

@@ -15,7 +15,7 @@ use super::lane::{Env, Given, Lane, LaneKey, Made};
 use super::status::StatusHandle;
 use super::{FlowStatus, RunnerOptions};
 use crate::Store;
-use crate::model::{FeedEntry, FeedEvent, FeedQuery, FlowCommit, Predicate, PutOutcome, Seq, StateChange};
+use crate::model::{Derived, FeedEntry, FeedEvent, FeedQuery, FlowCommit, Predicate, PutOutcome, Seq, StateChange};
 
 /// The cursor is committed on its own when so many entries of other kinds were passed.
 const LONELY: u64 = 65_536;
@@ -274,7 +274,7 @@ impl FlowRunner {
                 s.failures += made.failures;
                 s.discarded += made.discarded;
             });
-            commit.derived.extend(made.derived.into_iter().map(|r| (scope.clone(), r)));
+            commit.derived.extend(made.derived.into_iter().map(|(origin, reading)| Derived { scope: scope.clone(), reading, origin }));
             commit.dead_letters.extend(made.letters);
             commit.state.extend(made.state);
         }

@@ -119,6 +119,23 @@ impl Devices for Sqlite {
         .await
     }
 
+    async fn keys(&self, ctx: &Ctx) -> Result<Vec<ApiKey>> {
+        let scope = ctx.scope().clone();
+        self.read(ctx, "sqlite.devices", move |c| {
+            let mut q = c.prepare_cached(
+                "SELECT id, hash, tenant, user, device, expires_at, revoked_at, created_at FROM api_key
+                 WHERE tenant = ?1 AND user = ?2 ORDER BY id",
+            )?;
+            let mut rows = q.query((scope.tenant().as_str(), scope.user().as_str()))?;
+            let mut out = Vec::new();
+            while let Some(r) = rows.next()? {
+                out.push(api_key(r)?);
+            }
+            Ok(out)
+        })
+        .await
+    }
+
     async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<()> {
         let id = id.to_owned();
         self.write_alone(How::Grouped, Size::default(), move |s| {

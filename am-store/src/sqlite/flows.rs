@@ -12,7 +12,7 @@ use super::insert::{Inserted, Inserter, Words};
 use super::queue::{How, Size};
 use super::writer::Session;
 use crate::limits::bad;
-use crate::model::{FlowCommit, FlowCommitted, Origin, PutOutcome, Seq};
+use crate::model::{FlowCommit, FlowCommitted, PutOutcome, Seq};
 use crate::traits::{FlowInfo, FlowState, Flows};
 
 /// Where a flow stands, or `None` when it never began.
@@ -47,26 +47,26 @@ fn commit(s: &mut Session, c: &FlowCommit, words: &Words) -> Result<FlowCommitte
         return Err(Error::new(Code::STALE_COMMIT, text).op("store.commit").into());
     }
     within_feed(s.head, c.cursor)?;
-    if let Some((_, r)) = c.derived.iter().find(|(_, r)| r.lineage().is_none()) {
+    if let Some(r) = c.derived.iter().map(|d| &d.reading).find(|r| r.lineage().is_none()) {
         return Err(Error::new(Code::MISSING_LINEAGE, format!("{} {} has no lineage", r.kind(), r.id())).op("store.commit").into());
     }
     let mut out = FlowCommitted { epoch: epoch + 1, derived: Vec::with_capacity(c.derived.len()), superseded: Vec::new() };
     let mut letters = Vec::new();
     let now = s.clock.now();
     let mut scopes = Vec::with_capacity(c.derived.len());
-    for (scope, _) in &c.derived {
-        scopes.push(s.ids.scope(&s.conn, scope)?);
+    for d in &c.derived {
+        scopes.push(s.ids.scope(&s.conn, &d.scope)?);
     }
     let mut inserter = Inserter::new(s)?;
-    for (n, ((scope, reading), id)) in c.derived.iter().zip(scopes).enumerate() {
-        out.derived.push(match inserter.insert(id, reading, words.at(n), Origin::Live, 0)? {
+    for (n, (d, id)) in c.derived.iter().zip(scopes).enumerate() {
+        out.derived.push(match inserter.insert(id, &d.reading, words.at(n), d.origin, 0)? {
             Inserted::Stored(seq, old) => {
                 out.superseded.extend(old);
                 PutOutcome::Stored(seq)
             }
             Inserted::Duplicate => PutOutcome::Duplicate,
             Inserted::Conflict => {
-                let letter = conflict(now, scope, &c.flow, reading);
+                let letter = conflict(now, &d.scope, &c.flow, &d.reading);
                 let id = letter.id.clone();
                 letters.push(letter);
                 PutOutcome::Conflict(id)
@@ -99,7 +99,7 @@ fn commit(s: &mut Session, c: &FlowCommit, words: &Words) -> Result<FlowCommitte
 }
 
 fn size(c: &FlowCommit) -> Size {
-    let derived: usize = c.derived.iter().map(|(_, r)| r.body().len() + 256).sum();
+    let derived: usize = c.derived.iter().map(|d| d.reading.body().len() + 256).sum();
     let state: usize = c.state.iter().map(|s| s.key.len() + s.value.as_ref().map_or(0, Vec::len)).sum();
     let letters: usize = c.dead_letters.iter().map(|l| l.wire.len() + 256).sum();
     Size { readings: c.derived.len(), bytes: derived + state + letters }
@@ -122,7 +122,7 @@ impl Flows for Sqlite {
     }
 
     async fn commit(&self, c: FlowCommit) -> Result<FlowCommitted> {
-        let words = Words::of(c.derived.iter().map(|(_, r)| r));
+        let words = Words::of(c.derived.iter().map(|d| &d.reading));
         self.write_alone(How::Grouped, size(&c), move |s| commit(s, &c, &words)).await
     }
 

@@ -7,7 +7,7 @@ use am_core::{Clock, Code, Ctx, DeviceId, Error, ManualClock, ReadingId, Result,
 use am_schema::{Catalogue, Inputs, Kind, ProcessorIdentity, Reading, Rejected, v1};
 use async_trait::async_trait;
 
-use crate::model::{FeedEntry, FeedQuery, FlowCommit, FlowCommitted, Ingest, IngestOutcome, PutOutcome, ScanQuery, Seq, Stored};
+use crate::model::{Derived, FeedEntry, FeedQuery, FlowCommit, FlowCommitted, Ingest, IngestOutcome, PutOutcome, ScanQuery, Seq, Stored};
 use crate::traits::Backend;
 
 /// What a store under test is made with.
@@ -313,7 +313,7 @@ impl Kit {
             flow: flow.into(),
             epoch: at.epoch,
             cursor: at.cursor,
-            derived: derived.iter().map(|r| (scope.clone(), r.clone())).collect(),
+            derived: derived.iter().map(|r| Derived::live(scope.clone(), r.clone())).collect(),
             ..Default::default()
         };
         Ok(self.backend.flows.commit(commit).await?)

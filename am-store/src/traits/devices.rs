@@ -59,6 +59,9 @@ pub trait Devices: Send + Sync {
     /// A key by its public id; revoked and expired ones too.
     async fn key(&self, id: &str) -> Result<Option<ApiKey>>;
 
+    /// The scope's keys, by public id; revoked and expired ones too.
+    async fn keys(&self, ctx: &Ctx) -> Result<Vec<ApiKey>>;
+
     /// Ends a key's life.
     ///
     /// # Errors

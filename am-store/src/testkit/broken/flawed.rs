@@ -73,6 +73,10 @@ impl Devices for Flawed {
         Ok(key.map(|k| if self.has(Flaw::ForgetsRevocation) { ApiKey { revoked_at: None, ..k } } else { k }))
     }
 
+    async fn keys(&self, ctx: &Ctx) -> Result<Vec<ApiKey>> {
+        self.open()?.devices.keys(ctx).await
+    }
+
     async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<()> {
         self.open()?.devices.revoke_key(id, at).await
     }

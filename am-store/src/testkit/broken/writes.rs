@@ -88,9 +88,9 @@ impl Flows for Flawed {
         }
         let done = b.flows.commit(commit).await;
         if self.has(Flaw::TearsCommits) && done.is_err() {
-            for (scope, r) in derived {
-                let ctx = Ctx::new(scope, self.clock.clone());
-                b.readings.put(&ctx, Ingest { readings: vec![r], ..Default::default() }).await?;
+            for d in derived {
+                let ctx = Ctx::new(d.scope, self.clock.clone());
+                b.readings.put(&ctx, Ingest { readings: vec![d.reading], ..Default::default() }).await?;
             }
         }
         done

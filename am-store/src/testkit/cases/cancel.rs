@@ -3,7 +3,7 @@
 use am_core::{CancelToken, Code};
 use am_schema::Reading;
 
-use crate::model::{FlowCommit, PutOutcome, ScanQuery, StateChange};
+use crate::model::{Derived, FlowCommit, PutOutcome, ScanQuery, StateChange};
 use crate::testkit::kit::{Fault, Kit, Outcome, SCORE, fault, holds, refused, same};
 use crate::testkit::poll::let_go_after;
 
@@ -51,7 +51,7 @@ async fn commit(kit: Kit) -> Outcome {
             epoch: at.epoch,
             cursor: 1,
             state: vec![StateChange { key: "k".into(), value: Some(polls.to_string().into_bytes()) }],
-            derived: vec![(scope.clone(), derived.clone())],
+            derived: vec![Derived::live(scope.clone(), derived.clone())],
             dead_letters: vec![],
         };
         let finished = let_go_after(polls, kit.backend().flows.commit(make())).await;

@@ -9,6 +9,7 @@ cases! {
     "device.register" "P01" "a device is new once, and updated after that" => register;
     "device.list" "P08" "a person's devices, by id, and nobody else's" => list;
     "key.round_trip" "P01" "a key comes back as it was added; a taken id is refused" => key;
+    "key.list" "P08" "a person's keys, by id, and nobody else's" => keys;
     "key.revoke" "P01" "a revoked key says when, and stays known" => revoke;
 }
 
@@ -53,6 +54,18 @@ fn api_key(id: &str) -> Result<ApiKey, am_core::Error> {
         revoked_at: None,
         created_at: t(1),
     })
+}
+
+async fn keys(kit: Kit) -> Outcome {
+    let d = &kit.backend().devices;
+    let bob = ApiKey { scope: scope("acme", "bob"), ..api_key("k2")? };
+    for k in [api_key("k3")?, bob.clone(), api_key("k1")?] {
+        d.add_key(k).await?;
+    }
+    d.revoke_key("k3", t(9)).await?;
+    let gone = ApiKey { revoked_at: Some(t(9)), ..api_key("k3")? };
+    same_list("ada's", &d.keys(&kit.ctx()).await?, &[api_key("k1")?, gone])?;
+    same_list("bob's", &d.keys(&kit.ctx_of(scope("acme", "bob"))).await?, &[bob])
 }
 
 async fn key(kit: Kit) -> Outcome {

@@ -4,7 +4,7 @@ use am_core::Code;
 use am_pipeline::DeadLetter;
 use am_schema::Reading;
 
-use crate::model::{FlowCommit, PutOutcome, StateChange};
+use crate::model::{Derived, FlowCommit, Origin, PutOutcome, StateChange};
 use crate::testkit::kit::{Fault, Kit, Outcome, fault, holds, refused, same, same_list};
 use crate::traits::FlowState;
 
@@ -23,6 +23,7 @@ cases! {
     "flow.beyond_head" "P01" "a cursor beyond the head is refused, so that nothing is ever skipped" => beyond_head;
     "flow.on_the_feed" "P01" "derived readings are on the feed for other flows" => on_the_feed;
     "flow.apart" "P01" "flows do not share cursor, epoch or state" => apart;
+    "flow.origin" "P01" "what comes of backfill is backfill" => origin;
     "flow.two_people" "P08" "one commit derives for two people, each in their own scope" => two_people;
 }
 
@@ -38,9 +39,20 @@ fn of(kit: &Kit, at: &FlowState, derived: &[Reading]) -> FlowCommit {
         flow: "sleep".into(),
         epoch: at.epoch,
         cursor: at.cursor,
-        derived: derived.iter().map(|r| (scope.clone(), r.clone())).collect(),
+        derived: derived.iter().map(|r| Derived::live(scope.clone(), r.clone())).collect(),
         ..Default::default()
     }
+}
+
+async fn origin(kit: Kit) -> Outcome {
+    let raw = inputs(&kit).await?;
+    let derived = kit.derived("1", &raw, (0, 60), 0.5, "light")?;
+    let at = kit.backend().flows.load("sleep").await?;
+    let mut c = of(&kit, &at, std::slice::from_ref(&derived));
+    c.derived.iter_mut().for_each(|d| d.origin = Origin::Backfill);
+    kit.backend().flows.commit(c).await?;
+    let found = kit.backend().readings.get(&kit.ctx(), &[derived.reference()]).await?;
+    same("the origin", found.first().and_then(|s| s.as_ref()).map(|s| s.origin), Some(Origin::Backfill))
 }
 
 fn change(key: &str, value: Option<&[u8]>) -> StateChange {
@@ -250,7 +262,8 @@ async fn two_people(kit: Kit) -> Outcome {
     let bob = kit.ctx_of(crate::testkit::kit::scope("acme", "bob"));
     let derived = kit.derived("1", &raw, (0, 60), 0.5, "light")?;
     let at = kit.backend().flows.load("sleep").await?;
-    let c = FlowCommit { derived: vec![(bob.scope().clone(), derived.clone())], ..of(&kit, &at, std::slice::from_ref(&derived)) };
+    let c =
+        FlowCommit { derived: vec![Derived::live(bob.scope().clone(), derived.clone())], ..of(&kit, &at, std::slice::from_ref(&derived)) };
     kit.backend().flows.commit(c).await?;
     same("bob's", kit.all(&bob).await?, vec![derived.clone()])?;
     same("ada's", kit.backend().readings.get(&kit.ctx(), &[derived.reference()]).await?, vec![None])

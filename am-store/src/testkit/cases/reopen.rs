@@ -3,7 +3,7 @@
 use am_core::DeviceId;
 use am_schema::Reading;
 
-use crate::model::{AggregateQuery, BucketWidth, FlowCommit, Ingest, Provenance, PutOutcome, StateChange, TextQuery};
+use crate::model::{AggregateQuery, BucketWidth, Derived, FlowCommit, Ingest, Provenance, PutOutcome, StateChange, TextQuery};
 use crate::testkit::kit::{Fault, HEART, Kit, Outcome, holds, same, same_list, t};
 use crate::traits::{ApiKey, DeviceRow};
 
@@ -58,7 +58,7 @@ async fn flows(mut kit: Kit) -> Outcome {
         epoch: at.epoch,
         cursor: 3,
         state: vec![StateChange { key: "k".into(), value: Some(b"window".to_vec()) }],
-        derived: vec![(kit.ctx().scope().clone(), kit.derived("1", &raw, (0, 60), 0.5, "x")?)],
+        derived: vec![Derived::live(kit.ctx().scope().clone(), kit.derived("1", &raw, (0, 60), 0.5, "x")?)],
         dead_letters: vec![],
     };
     kit.backend().flows.commit(commit).await?;

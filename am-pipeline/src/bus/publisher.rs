@@ -1,0 +1,64 @@
+//! Onto the bus.
+
+use am_core::{Ctx, Result};
+use async_trait::async_trait;
+
+use super::Message;
+
+/// A message that the bus has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its place in its stream, or in its partition where there are several.
+    pub sequence: u64,
+    /// The bus had it before, by its id.
+    pub duplicate: bool,
+}
+
+/// How full a stream is of what its slowest durable consumer has not settled yet, as shares of the stream's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Pressure {
+    /// Age of the oldest unsettled message divided by the retention time.
+    pub age: f64,
+    /// Bytes that are not settled divided by the bytes that fit.
+    pub bytes: f64,
+}
+
+impl Pressure {
+    /// The greater share. Beyond 0.7 a gateway refuses, so that retention never eats what nobody has stored yet.
+    pub fn share(self) -> f64 {
+        self.age.max(self.bytes)
+    }
+}
+
+/// Publishes messages.
+#[async_trait]
+pub trait Publisher: Send + Sync {
+    /// One result per message, in order. `Ok` once the bus has acknowledged that message; the messages are in flight together.
+    ///
+    /// # Errors
+    /// Per message: `OVERLOADED` when the stream is full and takes no more, `BUS_UNAVAILABLE` when nothing answers, `TOO_LARGE` when the
+    /// bus does not take so large a message, `BUS_REFUSED` when the subject is not allowed. A message whose answer was lost may have been
+    /// published: publishing it again under the same id adds nothing.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves each message published or not.
+    async fn publish(&self, ctx: &Ctx, messages: Vec<Message>) -> Vec<Result<Published>>;
+
+    /// How full the stream of readings is. Cheap: a value that is at most a second old.
+    ///
+    /// # Errors
+    /// `BUS_UNAVAILABLE`.
+    async fn pressure(&self) -> Result<Pressure>;
+
+    /// The most bytes that the body of one message may have.
+    fn body_limit(&self) -> usize;
+
+    /// Checks that the bus answers now and that its streams are as they should be.
+    ///
+    /// # Errors
+    /// What keeps it from that, and what to do.
+    async fn ready(&self) -> Result<()>;
+
+    /// Sends out what is buffered and lets go of the connection.
+    async fn close(&self) -> Result<()>;
+}
