@@ -20,6 +20,7 @@ pub mod memory;
 mod message;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod pack;
 mod parcel;
 mod publisher;
 mod sink;
@@ -30,6 +31,7 @@ mod tail;
 pub use consumer::{Consumer, Delivery, Foreign, GroupSpec, Groups, Tag};
 pub use entries::{Entries, Entry};
 pub use message::{Area, Message};
+pub use pack::{MAX_ITEMS, pack};
 pub use parcel::{Parcel, Parcels};
 pub use publisher::{Pressure, Published, Publisher};
 pub use sink::BusSink;

@@ -69,7 +69,7 @@ impl Log {
     }
 
     pub(super) fn publish(&mut self, message: Message, now: Duration) -> Result<Published> {
-        self.trim(now);
+        self.trim(message.area, message.body.len() + 256, now);
         let window = self.options.duplicates;
         let stream = self.streams.entry(message.area).or_default();
         stream.ids.retain(|_, (at, _)| now.saturating_sub(*at) < window);
@@ -99,21 +99,22 @@ impl Log {
         self.groups.values().filter_map(of_group).chain(tails).min()
     }
 
-    /// Removes what everyone has, and what nobody wanted for too long.
-    fn trim(&mut self, now: Duration) {
-        for area in Area::ALL {
-            let settled = self.settled(area);
-            let age = self.options.age;
-            let Some(stream) = self.streams.get_mut(&area) else { continue };
-            while let Some((at, m)) = stream.kept.front() {
-                let old = now.saturating_sub(*at) > age;
-                if !(old && settled.is_none()) && settled.is_none_or(|s| stream.first >= s) {
-                    break;
-                }
-                stream.bytes -= m.body.len() + 256;
-                stream.first += 1;
-                stream.kept.pop_front();
+    /// Removes what everyone has where room is needed, and what is too old unless someone still wants it. A group that comes later finds
+    /// what is kept.
+    fn trim(&mut self, area: Area, need: usize, now: Duration) {
+        let settled = self.settled(area);
+        let options = &self.options;
+        let Some(stream) = self.streams.get_mut(&area) else { return };
+        while let Some((at, m)) = stream.kept.front() {
+            let wanted = settled.is_some_and(|s| stream.first >= s);
+            let old = now.saturating_sub(*at) > options.age;
+            let in_the_way = settled.is_some() && stream.bytes + need > options.bytes;
+            if wanted || !(old || in_the_way) {
+                break;
             }
+            stream.bytes -= m.body.len() + 256;
+            stream.first += 1;
+            stream.kept.pop_front();
         }
     }
 
