@@ -92,7 +92,7 @@ struct Cut {
 /// A bus that answers so many calls, then does one more without answering, and then nothing.
 pub fn faulty(bus: &Bus, answers: i64) -> Bus {
     let cut = Arc::new(Cut { inner: bus.clone(), budget: Arc::new(Budget(AtomicI64::new(answers))) });
-    Bus { name: "cut", publisher: cut.clone(), groups: bus.groups.clone(), tails: Some(cut.clone()), entries: Some(cut) }
+    Bus { name: "cut", publisher: cut.clone(), groups: bus.groups.clone(), tails: Some(cut.clone()), entries: Some(cut), ..bus.clone() }
 }
 
 #[async_trait]
