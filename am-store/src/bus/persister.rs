@@ -15,6 +15,9 @@ use super::parcels;
 use crate::Store;
 use crate::model::{Ingest, IngestOutcome, PutOutcome};
 
+/// How often a persister asks how much waits for it.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How a persister works.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -58,6 +61,10 @@ pub struct PersisterStatus {
     pub dead_lettered: u64,
     /// Messages that were left to come again.
     pub again: u64,
+    /// Messages that wait on the bus or are being stored, when that was last looked at.
+    pub waiting: u64,
+    /// How often it was looked at.
+    pub looks: u64,
     /// What last went wrong.
     pub last_error: Option<String>,
 }
@@ -120,7 +127,15 @@ impl Persister {
         let spec = GroupSpec::new(self.options.group.clone(), [Area::Readings, Area::Errors]).in_flight(self.options.in_flight.max(1));
         let mut consumer = self.bus.groups.join(spec).await?;
         let mut work: JoinSet<(Tag, End)> = JoinSet::new();
+        let mut look_at = self.store.clock().monotonic();
         loop {
+            let now = self.store.clock().monotonic();
+            if now >= look_at {
+                look_at = now.saturating_add(LOOK);
+                let waiting = consumer.lag().await? + work.len() as u64;
+                let mut s = self.status.lock();
+                (s.waiting, s.looks) = (waiting, s.looks + 1);
+            }
             // A store that does not answer gets no more work until it does; the messages stay on the bus.
             while *failed > 0 && !stop.is_cancelled() {
                 match self.store.backend().maintenance.ready().await {
