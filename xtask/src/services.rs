@@ -2,6 +2,7 @@
 
 mod address;
 mod container;
+mod control;
 mod debian;
 mod environment;
 mod health;
@@ -17,6 +18,7 @@ mod session;
 mod settings;
 mod state;
 mod table;
+mod waiting;
 mod wire;
 
 use std::ffi::OsString;
@@ -105,12 +107,12 @@ pub(crate) fn run(args: Args) -> Result<(), String> {
         What::Down { names } => lifecycle::down(&mut open()?, &names),
         What::Status { json } => status(json),
         What::Run { names, command } => with_services(&names, &command),
-        What::Stop { target, kill } => lifecycle::stop(&mut open()?, target, how(kill)),
-        What::Start { target } => lifecycle::start(&mut open()?, target),
+        What::Stop { target, kill } => control::stop(&mut open()?, target, how(kill)),
+        What::Start { target } => control::start(&mut open()?, target),
         What::Restart { target, kill } => {
             let mut book = open()?;
-            lifecycle::stop(&mut book, target, how(kill))?;
-            lifecycle::start(&mut book, target)
+            control::stop(&mut book, target, how(kill))?;
+            control::start(&mut book, target)
         }
     }
 }
@@ -158,7 +160,11 @@ fn status(json: bool) -> Result<(), String> {
         print!("{}", table::table(&rows));
     }
     let sick = rows.iter().filter(|r| r.is_sick()).count();
-    if sick == 0 { Ok(()) } else { Err(format!("{sick} not healthy: `cargo xtask services start NAME` keeps the data, `up NAME` starts anew")) }
+    if sick == 0 {
+        Ok(())
+    } else {
+        Err(format!("{sick} not healthy: `cargo xtask services start NAME` keeps the data, `up NAME` starts anew"))
+    }
 }
 
 fn with_services(names: &[Service], command: &[OsString]) -> Result<(), String> {

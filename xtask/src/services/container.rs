@@ -101,7 +101,7 @@ mod tests {
         let text = std::fs::read_to_string(project_root().join("deploy/compose.yaml")).unwrap();
         for service in Service::ALL {
             for (n, name) in names(service).iter().enumerate() {
-                assert!(text.contains(&format!("\n  {name}:\n")), "{name}");
+                assert!(text.contains(&format!("\n  {name}:")), "{name}");
                 let ports = super::super::lifecycle::ports(service, &mut |_| Ok(7)).unwrap();
                 let server = Server { ports, process: None, stopped: false };
                 for (variable, _) in variables(service, n, &server) {

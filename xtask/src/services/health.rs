@@ -13,7 +13,6 @@ pub(super) fn of_server(service: Service, server: &Server) -> Result<(), String>
     if let Some(process) = server.process.filter(|p| !p.is_alive()) {
         return Err(format!("process {} is gone", process.pid));
     }
-    ask(service, &Address::parse(&service.url(server.ports.client), service.usual_port())?)?;
     if matches!(service, Service::Nats | Service::NatsCluster) && server.ports.monitor != 0 {
         // After a restart the streams are there only when this says so.
         wire::get(server.ports.monitor, "/healthz")?;
@@ -26,7 +25,8 @@ pub(super) fn of_server(service: Service, server: &Server) -> Result<(), String>
             return Err(format!("the cluster of {size} servers has no leader"));
         }
     }
-    Ok(())
+    // Last: without a leader JetStream would not refuse, but keep silent.
+    ask(service, &Address::parse(&service.url(server.ports.client), service.usual_port())?)
 }
 
 /// Asks all servers of a service that was started here.

@@ -1,14 +1,14 @@
 //! Bringing services up and down.
 
-use std::time::Duration;
+use am_core::SystemTicks;
 
 use super::environment;
-use super::names::{Service, Target};
-use super::place::Place;
+use super::names::Service;
 use super::ports::{self, Ports as FreePorts};
 use super::process::Process;
 use super::provider::{self, Provider, Stop};
 use super::state::{Book, Entry, Ports, Server};
+use super::waiting::wait;
 use super::{container, health, native};
 use crate::exec;
 
@@ -51,16 +51,17 @@ pub(super) fn up(book: &mut Book, wanted: &[Service], whom: For) -> Result<Repor
             }
             continue;
         }
+        let ticks = SystemTicks::default();
         match begin(book, service, whom, &engine) {
-            Ok(()) => waiting.push(service),
+            Ok(()) => waiting.push((service, ticks)),
             Err(why) => {
                 clear(book, service)?;
                 report.missing.push((service, why));
             }
         }
     }
-    for service in waiting {
-        match finish(book, service, whom, &engine) {
+    for (service, ticks) in waiting {
+        match finish(book, service, whom, &engine, ticks) {
             Ok(address) => report.up.push((service, address)),
             Err(why) => {
                 clear(book, service)?;
@@ -128,11 +129,11 @@ fn note(entry: &mut Entry, whom: For) {
 }
 
 /// Waits for a service that was begun. When another program took its port meanwhile, it gets other ones.
-fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>) -> Result<String, String> {
+fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>, ticks: SystemTicks) -> Result<String, String> {
     let mut again = true;
     loop {
         let Some(entry) = book.state.services.get(&service) else { return Err("it was not started".into()) };
-        match wait(&book.place, service, entry) {
+        match wait(&book.place, service, entry, ticks) {
             Ok(()) => return Ok(entry.address(service)),
             Err(why) if again && why.to_lowercase().contains("address already in use") => {
                 again = false;
@@ -143,49 +144,6 @@ fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider
             Err(why) => return Err(why),
         }
     }
-}
-
-/// Waits until a service answers.
-pub(super) fn wait(place: &Place, service: Service, entry: &Entry) -> Result<(), String> {
-    let ticks = am_core::SystemTicks::default();
-    let limit = service.patience();
-    let mut tell = Duration::from_secs(5);
-    loop {
-        let why = match health::of_entry(service, entry) {
-            Ok(()) => {
-                say(service, &format!("ready after {:.1} s: {}", ticks.monotonic().as_secs_f64(), entry.address(service)));
-                return Ok(());
-            }
-            Err(why) => why,
-        };
-        let ended = entry.servers.iter().any(|s| s.process.is_some_and(|p| !p.is_alive()));
-        let waited = ticks.monotonic();
-        if ended || waited > limit {
-            let how = if ended { "it ended while starting".into() } else { format!("not ready within {} s", limit.as_secs()) };
-            return Err(format!("{how}: {why}\n{}", last_words(place, service, entry)));
-        }
-        if waited > tell {
-            tell += Duration::from_secs(5);
-            say(service, &format!("waiting, {} of at most {} s: {why}", waited.as_secs(), limit.as_secs()));
-        }
-        exec::pause(Duration::from_millis(100))?;
-    }
-}
-
-/// The end of what the servers wrote, for the person who has to find out.
-fn last_words(place: &Place, service: Service, entry: &Entry) -> String {
-    if entry.provider.is_container() {
-        return container::log(entry, place, service);
-    }
-    let mut out = String::new();
-    for n in 0..entry.servers.len() {
-        let file = place.log(service, n);
-        let text = std::fs::read(&file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let last: Vec<String> = lines.iter().skip(lines.len().saturating_sub(5)).map(|l| format!("    {l}\n")).collect();
-        out.push_str(&format!("  {} ends with:\n{}", file.display(), last.concat()));
-    }
-    out
 }
 
 /// Ends a service and removes what it left.
@@ -233,48 +191,6 @@ pub(super) fn release(book: &mut Book, user: Option<Process>) -> Result<(), Stri
         book.state.services.iter().filter(|(_, e)| !e.kept && e.users.is_empty()).map(|(service, _)| *service).collect();
     book.save()?;
     if unwanted.is_empty() { Ok(()) } else { down(book, &unwanted) }
-}
-
-/// Ends a service or one of its servers, its data stays.
-pub(super) fn stop(book: &mut Book, target: Target, how: Stop) -> Result<(), String> {
-    let mut entry = known(book, target.service)?;
-    for n in target.servers() {
-        if let Some(server) = entry.servers.get_mut(n).filter(|s| !s.stopped) {
-            entry.provider.stop(&book.place, target.service, server, n, how)?;
-            let name = target.service.server_name(n);
-            eprintln!("{name}: {}", if how == Stop::Kill { "killed" } else { "stopped" });
-        }
-    }
-    book.state.services.insert(target.service, entry);
-    book.save()
-}
-
-/// Starts what was stopped or has died, on its data and its ports, and waits until the whole service answers.
-pub(super) fn start(book: &mut Book, target: Target) -> Result<(), String> {
-    let mut entry = known(book, target.service)?;
-    for n in target.servers() {
-        let runs = |s: &Server| !s.stopped && (entry.provider.is_container() || s.process.is_some_and(Process::is_alive));
-        if entry.servers.get(n).is_some_and(|s| !runs(s)) {
-            // Children of a server that died by itself may still hold its port or its data.
-            if let Some(server) = entry.servers.get_mut(n) {
-                entry.provider.stop(&book.place, target.service, server, n, Stop::Kill)?;
-            }
-            entry.provider.start(&book.place, target.service, &mut entry.servers, n)?;
-        }
-    }
-    book.state.services.insert(target.service, entry.clone());
-    book.save()?;
-    // Servers that are stopped on purpose are not waited for.
-    entry.servers.retain(|s| !s.stopped);
-    wait(&book.place, target.service, &entry)
-}
-
-fn known(book: &Book, service: Service) -> Result<Entry, String> {
-    let name = service.name();
-    book.state.services.get(&service).cloned().ok_or_else(|| match environment::given(service, &book.state) {
-        Some(_) => format!("{name} is the one that {} names; it was not started here", service.variable()),
-        None => format!("{name} is not up; start it with `cargo xtask services up {name}`"),
-    })
 }
 
 /// Tells what happens; on the error stream, so that the output of `run`'s command stays its own.

@@ -58,6 +58,9 @@ pub(super) fn start(provider: Provider, place: &Place, service: Service, index: 
     }
     let folder = place.server(provider, service, index);
     let seen = place.seen_by_server(provider, service, index);
+    if service == Service::Postgres {
+        forget_lock(&folder, own);
+    }
     let mut program = match provider {
         Provider::Maven => maven::broker(place, &seen),
         _ => debian::server(place, service, &seen),
@@ -66,6 +69,14 @@ pub(super) fn start(provider: Provider, place: &Place, service: Service, index: 
         program.current_dir(&folder);
     }
     process::spawn(&mut program, &place.log(service, index))
+}
+
+/// PostgreSQL believes that a killed server still runs as long as the kernel knows its number, and that may be long where
+/// nobody asks how it ended. Here it is known that all its processes are gone.
+fn forget_lock(folder: &Path, own: Ports) {
+    for file in ["data/postmaster.pid".into(), format!("socket/.s.PGSQL.{}.lock", own.client)] {
+        let _ = std::fs::remove_file(folder.join(file));
+    }
 }
 
 /// Ends a server and all that belongs to it.
@@ -107,7 +118,11 @@ pub(super) fn stop(
 
 /// Removes the data of all servers of a service.
 pub(super) fn remove_data(provider: Provider, place: &Place, service: Service) -> Result<(), String> {
-    remove(&place.data(provider).join(service.name()))
+    let all = place.data(provider);
+    remove(&all.join(service.name()))?;
+    // The last one leaves no empty folder behind.
+    let _ = std::fs::remove_dir(all);
+    Ok(())
 }
 
 /// Removes a folder; one that is not there is no mistake.

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn each_port_is_given_once_and_taken_ones_never() {
-        let busy = |p: u16| p % 2 == 0;
+        let busy = |p: u16| p.is_multiple_of(2);
         let mut ports = Ports::new(vec![20_000, 20_002], "", &busy);
         assert_eq!(ports.next(0), Ok(20_004));
         assert_eq!(ports.next(20_004), Ok(20_006));

@@ -59,7 +59,8 @@ pub(super) fn redis(ports: Ports, folder: &str) -> String {
     format!("bind 127.0.0.1\nport {}\ndir {folder}\nappendonly yes\nappendfsync always\nsave \"\"\ndaemonize no\n", ports.client)
 }
 
-/// A Kafka broker that is its own controller and syncs every batch: alone it has no replica.
+/// A Kafka broker that is its own controller and syncs every batch: alone it has no replica. After a crash it may come
+/// back only when the session of its former life is over, hence the short session.
 pub(super) fn kafka(ports: Ports, folder: &str) -> String {
     let (broker, controller) = (ports.client, ports.peer);
     format!(
@@ -74,6 +75,8 @@ pub(super) fn kafka(ports: Ports, folder: &str) -> String {
          log.dirs={folder}/store\n\
          log.flush.interval.messages=1\n\
          auto.create.topics.enable=false\n\
+         broker.session.timeout.ms=4000\n\
+         broker.heartbeat.interval.ms=500\n\
          group.initial.rebalance.delay.ms=0\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=4\n\

@@ -1,6 +1,6 @@
 //! One question to a server in its own protocol, and whether its answer shows that it is ready.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -33,7 +33,11 @@ fn connect(socket: &str) -> Result<TcpStream, Why> {
 }
 
 fn broken(e: std::io::Error) -> Why {
-    format!("the connection broke: {e}")
+    match e.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
+        ErrorKind::UnexpectedEof => "it closed the connection".into(),
+        _ => format!("the connection broke: {e}"),
+    }
 }
 
 /// PostgreSQL: logs in and asks `select 1`.
@@ -185,3 +189,6 @@ pub(super) fn redis(to: &Address) -> Result<(), Why> {
 pub(super) fn listens(to: &Address) -> Result<(), Why> {
     connect(&to.socket).map(drop)
 }
+
+#[cfg(test)]
+mod tests;
