@@ -137,15 +137,20 @@ pub(crate) fn run_into(command: &mut Command, log: &Path) -> Result<(), String> 
     Err(format!("{}: {status}: {} (all of it: {})", program(command), last.trim(), log.display()))
 }
 
-/// Runs a command of the user to its end, input and output as they are, and gives its exit code.
+/// Runs a command of the user to its end, input and output as they are, and gives its exit code; as in a shell, one that
+/// a signal ended has 128 and the signal's number.
 ///
 /// # Errors
 /// It cannot be started.
 pub(crate) fn exit_code(command: &mut Command) -> Result<u8, String> {
     // A terminal gives its input to its own group only, and the child is in another.
     command.stdin(if std::io::stdin().is_terminal() { Stdio::null() } else { Stdio::inherit() });
-    let code = wait(command)?.0.code();
-    Ok(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(1))
+    let status = wait(command)?.0;
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status).map(|signal| 128 + signal);
+    #[cfg(not(unix))]
+    let signal = None;
+    Ok(status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 fn wait(command: &mut Command) -> Result<(std::process::ExitStatus, String, String), String> {
@@ -190,6 +195,9 @@ mod tests {
         assert_eq!(capture(Command::new("sh").args(["-c", "echo yes"])), Ok("yes\n".into()));
         let e = capture(Command::new("sh").args(["-c", "echo first >&2; echo last >&2; exit 3"])).unwrap_err();
         assert!(e.starts_with("sh: exit status: 3: last"), "{e}");
+        assert_eq!(exit_code(Command::new("sh").args(["-c", "exit 3"])), Ok(3));
+        #[cfg(unix)]
+        assert_eq!(exit_code(Command::new("sh").args(["-c", "kill -9 $$"])), Ok(137));
         assert!(run(&mut Command::new("no-such-program-here")).unwrap_err().starts_with("no-such-program-here: "));
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn start(book: &mut Book, target: Target) -> Result<(), String> {
         let runs = |s: &Server| !s.stopped && (entry.provider.is_container() || s.process.is_some_and(Process::is_alive));
         if entry.servers.get(n).is_some_and(|s| !runs(s)) {
             // Children of a server that died by itself may still hold its port or its data.
-            if let Some(server) = entry.servers.get_mut(n) {
+            if let Some(server) = entry.servers.get_mut(n).filter(|_| !entry.provider.is_container()) {
                 entry.provider.stop(&book.place, target.service, server, n, Stop::Kill)?;
             }
             entry.provider.start(&book.place, target.service, &mut entry.servers, n)?;

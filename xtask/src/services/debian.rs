@@ -129,10 +129,11 @@ pub(super) fn initdb(place: &Place, seen: &str) -> Command {
 }
 
 /// Makes the user of a service the owner of its folder and lets it get there, whatever the umask was.
-pub(super) fn open_to_users(place: &Place, service: Service, seen: &str) -> Result<(), String> {
+pub(super) fn open_to_users(place: &Place, service: Service) -> Result<(), String> {
     let data = place.data(Provider::Debian);
-    quiet(Command::new("chmod").arg("755").args([place.debian(), place.debian().join("srv/am"), data]))?;
+    quiet(Command::new("chmod").arg("755").args([&place.debian(), &place.debian().join("srv/am"), &data]))?;
     let user = programs(service).1;
+    let seen = place.as_seen(&data.join(service.name()));
     quiet(inside(place, "root").arg("chown").arg("-R").arg(format!("{user}:{user}")).arg(seen))
 }
 

@@ -52,7 +52,8 @@ pub(super) fn up(book: &mut Book, wanted: &[Service], whom: For) -> Result<Repor
             continue;
         }
         let ticks = SystemTicks::default();
-        match begin(book, service, whom, &engine) {
+        let begun = begin(book, service, whom, &engine).or_else(|why| again_if_port_taken(book, service, whom, &engine, why));
+        match begun {
             Ok(()) => waiting.push((service, ticks)),
             Err(why) => {
                 clear(book, service)?;
@@ -88,11 +89,24 @@ fn begin(book: &mut Book, service: Service, whom: For, engine: &Result<Provider,
                     entry.provider.start(&book.place, service, &mut entry.servers, n)?;
                 }
             }
+            if entry.provider.is_container() && health::of_entry(service, &entry).is_err() {
+                // Containers that were removed are made again, the others stay.
+                entry.provider.create(&book.place, service, &mut entry.servers)?;
+            }
             book.state.services.insert(service, entry);
             return book.save();
         }
     }
-    create(book, service, whom, engine)
+    let created = create(book, service, whom, engine);
+    match (created, engine) {
+        // Such as an image that cannot be fetched.
+        (Err(why), Ok(_)) if !exec::stopping() => {
+            say(service, &format!("cannot be had as a container ({why}); trying packages"));
+            clear(book, service)?;
+            create(book, service, whom, &Err(why))
+        }
+        (created, _) => created,
+    }
 }
 
 fn create(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>) -> Result<(), String> {
@@ -128,31 +142,41 @@ fn note(entry: &mut Entry, whom: For) {
     }
 }
 
-/// Waits for a service that was begun. When another program took its port meanwhile, it gets other ones.
-fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>, ticks: SystemTicks) -> Result<String, String> {
-    let mut again = true;
-    loop {
-        let Some(entry) = book.state.services.get(&service) else { return Err("it was not started".into()) };
-        match wait(&book.place, service, entry, ticks) {
-            Ok(()) => return Ok(entry.address(service)),
-            Err(why) if again && why.to_lowercase().contains("address already in use") => {
-                again = false;
-                say(service, "another program took its port; trying others");
-                clear(book, service)?;
-                create(book, service, whom, engine)?;
-            }
-            Err(why) => return Err(why),
-        }
+/// When another program took a port between the choice and the start, others are tried.
+fn again_if_port_taken(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>, why: String) -> Result<(), String> {
+    let taken = ["address already in use", native::PORT_TAKEN].iter().any(|phrase| why.to_lowercase().contains(phrase));
+    if !taken {
+        return Err(why);
     }
+    say(service, "another program took its port; trying others");
+    clear(book, service)?;
+    create(book, service, whom, engine)
+}
+
+/// Waits for a service that was begun at `ticks`.
+fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>, ticks: SystemTicks) -> Result<String, String> {
+    let answer = |book: &Book| match book.state.services.get(&service) {
+        Some(entry) => wait(&book.place, service, entry, ticks).map(|()| entry.address(service)),
+        None => Err("it was not started".into()),
+    };
+    answer(book).or_else(|why| {
+        again_if_port_taken(book, service, whom, engine, why)?;
+        answer(book)
+    })
 }
 
 /// Ends a service and removes what it left.
 fn clear(book: &mut Book, service: Service) -> Result<(), String> {
     if let Some(mut entry) = book.state.services.remove(&service) {
         let engine = entry.provider;
-        engine.discard(&book.place, service, &mut entry.servers)?;
+        match engine.discard(&book.place, service, &mut entry.servers) {
+            // An engine that does not answer runs no containers.
+            Err(why) if engine.is_container() => say(service, &format!("its containers cannot be removed: {why}")),
+            discarded => discarded?,
+        }
         if engine.is_container() && !book.state.services.values().any(|e| e.provider == engine) {
-            container::leave(engine, &book.place)?;
+            // Only a network may stay behind.
+            let _ = container::leave(engine, &book.place);
         }
     }
     book.save()

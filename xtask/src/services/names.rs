@@ -117,6 +117,7 @@ impl FromStr for Target {
             None => None,
             Some(n) => match n.parse::<usize>() {
                 Ok(n) if (1..=service.servers()).contains(&n) => Some(n - 1),
+                _ if service.servers() == 1 => return Err(format!("{name} has one server; write {name}")),
                 _ => return Err(format!("{name} has servers 1 to {}, not {n:?}", service.servers())),
             },
         };

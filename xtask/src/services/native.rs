@@ -15,6 +15,9 @@ use crate::exec;
 /// How long a server may take to end when asked, and again when killed.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
+/// The reason why a server cannot start on its port.
+pub(super) const PORT_TAKEN: &str = "is taken by another program";
+
 /// Makes the folders, settings and first data of all servers, in place of what was there.
 pub(super) fn create(provider: Provider, place: &Place, service: Service, servers: &[Server]) -> Result<(), String> {
     remove_data(provider, place, service)?;
@@ -34,12 +37,12 @@ pub(super) fn create(provider: Provider, place: &Place, service: Service, server
         // A log of an earlier life would confuse whoever looks for the reason of a failure.
         let _ = std::fs::remove_file(place.log(service, n));
         if service == Service::Postgres {
-            debian::open_to_users(place, service, &seen)?;
+            debian::open_to_users(place, service)?;
             exec::run_into(&mut debian::initdb(place, &seen), &place.log_named("postgres-initdb"))?;
         }
         std::fs::write(folder.join(file), text).map_err(shown)?;
         if provider == Provider::Debian {
-            debian::open_to_users(place, service, &seen)?;
+            debian::open_to_users(place, service)?;
         }
         if service == Service::Kafka {
             exec::run_into(&mut maven::format(place, &seen), &place.log_named("kafka-format"))?;
@@ -54,7 +57,7 @@ pub(super) fn start(provider: Provider, place: &Place, service: Service, index: 
     let busy = || needed.iter().find(|p| !ports::is_free(**p));
     if !until(LAST_WORDS, || busy().is_none()) {
         let port = busy().copied().unwrap_or_default();
-        return Err(format!("port {port} is taken by another program"));
+        return Err(format!("port {port} {PORT_TAKEN}"));
     }
     let folder = place.server(provider, service, index);
     let seen = place.seen_by_server(provider, service, index);

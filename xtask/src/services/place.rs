@@ -84,7 +84,11 @@ impl Place {
 
     /// The same folder as the server sees it: Debian's programs run with another root.
     pub(super) fn seen_by_server(&self, provider: Provider, service: Service, server: usize) -> String {
-        let full = self.server(provider, service, server);
+        self.as_seen(&self.server(provider, service, server))
+    }
+
+    /// A path as programs see it that run in Debian's folder; others see it as it is.
+    pub(super) fn as_seen(&self, full: &Path) -> String {
         match full.strip_prefix(self.debian()) {
             Ok(below) => format!("/{}", below.display()),
             Err(_) => full.display().to_string(),

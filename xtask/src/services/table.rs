@@ -15,6 +15,7 @@ pub(super) struct Row {
     pid: Option<u32>,
     /// Why it is not well; none for one that is.
     health: Result<(), String>,
+    /// False when nobody expects an answer.
     up: bool,
 }
 
@@ -49,7 +50,7 @@ fn started(service: Service, entry: &Entry) -> Vec<Row> {
         address: service.url(server.ports.client),
         pid: server.process.filter(|p| p.is_alive()).map(|p| p.pid),
         health: health::of_server(service, server),
-        up: true,
+        up: !server.stopped,
     };
     entry.servers.iter().enumerate().map(row).collect()
 }
