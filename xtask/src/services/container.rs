@@ -18,6 +18,7 @@ pub(super) fn engine() -> Result<Provider, String> {
             .and_then(|_| exec::capture(Command::new(name).args(["compose", "version"])).map_err(|e| format!("no compose: {e}")));
         match works {
             Ok(_) => return Ok(provider),
+            Err(why) if why.contains("No such file") => reasons.push(format!("{name} is not installed")),
             Err(why) if why.starts_with(name) => reasons.push(why),
             Err(why) => reasons.push(format!("{name}: {why}")),
         }

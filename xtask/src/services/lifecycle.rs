@@ -51,10 +51,9 @@ pub(super) fn up(book: &mut Book, wanted: &[Service], whom: For) -> Result<Repor
             }
             continue;
         }
-        let ticks = SystemTicks::default();
         let begun = begin(book, service, whom, &engine).or_else(|why| again_if_port_taken(book, service, whom, &engine, why));
         match begun {
-            Ok(()) => waiting.push((service, ticks)),
+            Ok(()) => waiting.push((service, SystemTicks::default())),
             Err(why) => {
                 clear(book, service)?;
                 report.missing.push((service, why));
@@ -153,7 +152,7 @@ fn again_if_port_taken(book: &mut Book, service: Service, whom: For, engine: &Re
     create(book, service, whom, engine)
 }
 
-/// Waits for a service that was begun at `ticks`.
+/// Waits for a service that was started at `ticks`.
 fn finish(book: &mut Book, service: Service, whom: For, engine: &Result<Provider, String>, ticks: SystemTicks) -> Result<String, String> {
     let answer = |book: &Book| match book.state.services.get(&service) {
         Some(entry) => wait(&book.place, service, entry, ticks).map(|()| entry.address(service)),

@@ -33,7 +33,11 @@ pub(super) fn prepare(place: &Place) -> Result<(), String> {
     eprintln!("fetching Kafka {VERSION} with Maven into {}", libs.display());
     let mut mvn = Command::new("mvn");
     mvn.args(["--quiet", "--batch-mode", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=libs.new"]);
-    exec::run_into(mvn.current_dir(&folder), &place.log_named("kafka-maven"))?;
+    let log = place.log_named("kafka-maven");
+    exec::run_into(mvn.current_dir(&folder), &log).map_err(|why| {
+        let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        first_error(&text).map_or(why, |error| format!("mvn: {error} (all of it: {})", log.display()))
+    })?;
     remove(&libs)?;
     std::fs::rename(&new, &libs).map_err(shown)
 }
@@ -47,6 +51,11 @@ fn java() -> Result<(), String> {
         Some(version) if version < JAVA => Err(format!("Kafka {VERSION} needs Java {JAVA}, this is {version}")),
         _ => Ok(()),
     }
+}
+
+/// Maven says first what is wrong and then at length where to read about it.
+fn first_error(log: &str) -> Option<&str> {
+    log.lines().find_map(|line| line.split_once("[ERROR]").map(|(_, error)| error.trim()))
 }
 
 /// The number in `openjdk version "17.0.15"`.
@@ -106,6 +115,13 @@ mod tests {
         assert_eq!(java_version("java version \"1.8.0_412\""), Some(1));
         assert_eq!(java_version("openjdk version \"21\" 2023-09-19"), Some(21));
         assert_eq!(java_version("nonsense"), None);
+    }
+
+    #[test]
+    fn of_what_maven_writes_the_first_error_is_told() {
+        let log = "\u{1b}[0m[ERROR] Could not resolve x -> [Help 1]\n[ERROR] \n[ERROR] Re-run Maven";
+        assert_eq!(first_error(log), Some("Could not resolve x -> [Help 1]"));
+        assert_eq!(first_error("fine"), None);
     }
 
     #[test]

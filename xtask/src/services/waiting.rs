@@ -18,7 +18,9 @@ pub(super) fn wait(place: &Place, service: Service, entry: &Entry, ticks: System
     loop {
         let why = match health::of_entry(service, entry) {
             Ok(()) => {
-                say(service, &format!("ready after {:.1} s: {}", ticks.monotonic().as_secs_f64(), entry.address(service)));
+                let seconds = ticks.monotonic().as_secs_f64();
+                let after = if seconds < 0.1 { String::new() } else { format!(" after {seconds:.1} s") };
+                say(service, &format!("ready{after}: {}", entry.address(service)));
                 return Ok(());
             }
             Err(why) => why,
