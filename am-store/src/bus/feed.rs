@@ -87,6 +87,13 @@ impl Reader {
     }
 }
 
+/// The name under which a flow reads the bus: at most 32 letters, digits, `-` and `_`.
+pub fn reader_of(flow: &str) -> String {
+    let plain = flow.len() <= 24 && flow.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let name = if plain { flow.to_owned() } else { super::saved::digest(flow) };
+    format!("flow-{name}")
+}
+
 /// A feed for one flow.
 pub(super) struct BusFeed {
     tails: Arc<dyn Tails>,
@@ -102,11 +109,6 @@ impl BusFeed {
         BusFeed { tails, flow, lease, catalogue, progress, reader: tokio::sync::Mutex::default() }
     }
 
-    /// Names the tail: letters, digits, `-` and `_`.
-    fn name(&self) -> String {
-        format!("flow-{}", self.flow.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"))
-    }
-
     /// A reader that stands behind a place, with nothing skipped.
     async fn stand(&self, r: &mut Reader, after: Seq, kinds: &[Kind]) -> Result<()> {
         let from = message_done(after);
@@ -116,7 +118,7 @@ impl BusFeed {
         }
         *r = Reader::default();
         let topics = kinds.iter().map(|k| k.topic().to_owned()).collect();
-        let spec = TailSpec { name: self.name(), area: Area::Readings, scope: None, topics, after: from };
+        let spec = TailSpec { name: reader_of(&self.flow), area: Area::Readings, scope: None, topics, after: from };
         r.tail = Some(self.tails.open(spec).await?);
         (r.kinds, r.read, r.floor, r.told) = (kinds.to_vec(), from, from, from);
         Ok(())

@@ -15,6 +15,7 @@ mod parcels;
 mod persister;
 mod saved;
 
+pub use feed::reader_of;
 pub use flows::WorkerOptions;
 pub use gateway::{GatewayOptions, gateway};
 pub use persister::{Persister, PersisterOptions, PersisterStatus};

@@ -60,7 +60,8 @@ pub(super) fn part(flow: &str, key: &str) -> String {
     format!("{}.{}", root(flow), digest(key))
 }
 
-fn digest(text: &str) -> String {
+/// 22 letters, digits, `-` and `_` for any text.
+pub(super) fn digest(text: &str) -> String {
     base64url(blake3::hash(text.as_bytes()).as_bytes().get(..16).unwrap_or_default())
 }
 

@@ -135,6 +135,9 @@ impl Tails for Cut {
     async fn head(&self, area: Area) -> Result<u64> {
         self.inner.tails.clone().unwrap().head(area).await
     }
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>> {
+        self.inner.tails.clone().unwrap().lag(area, name).await
+    }
 }
 
 #[async_trait]

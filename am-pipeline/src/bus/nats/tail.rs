@@ -64,6 +64,15 @@ impl Tails for Shared {
         let gone = || Error::new(Code::BUS_MISMATCH, format!("the stream {name} is gone")).op(OP);
         info.map(|i| i.state.last_sequence).ok_or_else(gone)
     }
+
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>> {
+        let stream = self.options.stream(area);
+        let base = format!("{}-tail-{name}", self.options.prefix);
+        let Some(consumer) = Turn::highest(&self.api, &stream, &base).await? else { return Ok(None) };
+        let info = self.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{consumer}"), &()).await?;
+        // It may have been made anew a moment ago.
+        Ok(info.ok().map(|i| i.num_pending + i.num_ack_pending as u64))
+    }
 }
 
 /// Makes the consumer that reads behind a place, removes those of earlier turns, and listens.
