@@ -49,13 +49,19 @@ struct Group {
     out: BTreeMap<u64, Out>,
 }
 
+/// How far a tail has come, and which reader has it.
+struct Progress {
+    spec: TailSpec,
+    place: u64,
+    reader: u64,
+}
+
 /// All streams, groups and tails.
 pub(super) struct Log {
     options: MemoryBusOptions,
     streams: BTreeMap<Area, Stream>,
     groups: HashMap<String, Group>,
-    /// Progress of the tails by name: stream, place, and which reader has it.
-    tails: HashMap<String, (Area, u64, u64)>,
+    tails: HashMap<String, Progress>,
     tags: u64,
 }
 
@@ -96,7 +102,7 @@ impl Log {
             let open = g.out.values().filter(|o| o.area == area).map(|o| o.sequence - 1).min();
             Some(open.unwrap_or(*read).min(*read))
         };
-        let tails = self.tails.values().filter(|t| t.0 == area).map(|t| t.1);
+        let tails = self.tails.values().filter(|t| t.spec.area == area).map(|t| t.place);
         self.groups.values().filter_map(of_group).chain(tails).min()
     }
 
@@ -118,6 +124,7 @@ impl Log {
         }
     }
 
+    /// What cannot be removed, because the reader that is furthest behind has not settled the first of it.
     pub(super) fn pressure(&self, now: Duration) -> Pressure {
         let Some(stream) = self.streams.get(&Area::Readings) else { return Pressure::default() };
         let Some(settled) = self.settled(Area::Readings) else { return Pressure::default() };
@@ -223,13 +230,13 @@ impl Log {
             return Err(Error::new(Code::BUS_TRIMMED, text).op("bus.tail"));
         }
         self.tags += 1;
-        self.tails.insert(spec.name.clone(), (spec.area, spec.after.max(first), self.tags));
+        self.tails.insert(spec.name.clone(), Progress { spec: spec.clone(), place: spec.after.max(first), reader: self.tags });
         Ok(self.tags)
     }
 
     /// Whether this reader still has the name.
     pub(super) fn owns(&self, name: &str, reader: u64) -> bool {
-        self.tails.get(name).is_some_and(|t| t.2 == reader)
+        self.tails.get(name).is_some_and(|t| t.reader == reader)
     }
 
     /// What lies behind a place; also how far was looked.
@@ -249,8 +256,8 @@ impl Log {
     }
 
     pub(super) fn done(&mut self, name: &str, reader: u64, place: u64) {
-        if let Some(t) = self.tails.get_mut(name).filter(|t| t.2 == reader) {
-            t.1 = t.1.max(place);
+        if let Some(t) = self.tails.get_mut(name).filter(|t| t.reader == reader) {
+            t.place = t.place.max(place);
         }
     }
 

@@ -13,7 +13,7 @@ use async_nats::{Message, Subject, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::api::down;
+use super::api::{Nothing, down};
 use super::pull::{Heard, Pull};
 use super::{Shared, envelope, group};
 use crate::bus::{Consumer, Delivery, GroupSpec, Tag};
@@ -248,7 +248,7 @@ impl Consumer for Member {
         for area in &self.spec.areas {
             let (stream, name) = (self.shared.options.stream(*area), &self.spec.name);
             let subject = format!("CONSUMER.INFO.{stream}.{}-group-{name}", self.shared.options.prefix);
-            sum += self.shared.api.must::<Info>("bus.lag", subject, &()).await?.num_pending;
+            sum += self.shared.api.must::<Info>("bus.lag", subject, &Nothing {}).await?.num_pending;
         }
         Ok(sum)
     }
