@@ -30,6 +30,7 @@
 //! ```
 
 mod ancestry;
+pub mod bus;
 pub mod cursor;
 pub mod limits;
 pub mod lookup;

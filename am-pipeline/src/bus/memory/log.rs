@@ -49,10 +49,12 @@ struct Group {
     out: BTreeMap<u64, Out>,
 }
 
-/// How far a tail has come, and which reader has it.
-struct Progress {
+/// A reader in order.
+struct TailPlace {
     spec: TailSpec,
-    place: u64,
+    /// Everything up to here is done.
+    done: u64,
+    /// Which reader has the name.
     reader: u64,
 }
 
@@ -61,7 +63,7 @@ pub(super) struct Log {
     options: MemoryBusOptions,
     streams: BTreeMap<Area, Stream>,
     groups: HashMap<String, Group>,
-    tails: HashMap<String, Progress>,
+    tails: HashMap<String, TailPlace>,
     tags: u64,
 }
 
@@ -75,7 +77,7 @@ impl Log {
     }
 
     pub(super) fn publish(&mut self, message: Message, now: Duration) -> Result<Published> {
-        self.trim(now);
+        self.trim(message.area, message.body.len() + 256, now);
         let window = self.options.duplicates;
         let stream = self.streams.entry(message.area).or_default();
         stream.ids.retain(|_, (at, _)| now.saturating_sub(*at) < window);
@@ -102,29 +104,29 @@ impl Log {
             let open = g.out.values().filter(|o| o.area == area).map(|o| o.sequence - 1).min();
             Some(open.unwrap_or(*read).min(*read))
         };
-        let tails = self.tails.values().filter(|t| t.spec.area == area).map(|t| t.place);
+        let tails = self.tails.values().filter(|t| t.spec.area == area).map(|t| t.done);
         self.groups.values().filter_map(of_group).chain(tails).min()
     }
 
-    /// Removes what everyone has, and what nobody wanted for too long.
-    fn trim(&mut self, now: Duration) {
-        for area in Area::ALL {
-            let settled = self.settled(area);
-            let age = self.options.age;
-            let Some(stream) = self.streams.get_mut(&area) else { continue };
-            while let Some((at, m)) = stream.kept.front() {
-                let old = now.saturating_sub(*at) > age;
-                if !(old && settled.is_none()) && settled.is_none_or(|s| stream.first >= s) {
-                    break;
-                }
-                stream.bytes -= m.body.len() + 256;
-                stream.first += 1;
-                stream.kept.pop_front();
+    /// Removes what everyone has where room is needed, and what is too old unless someone still wants it. A group that comes later finds
+    /// what is kept.
+    fn trim(&mut self, area: Area, need: usize, now: Duration) {
+        let settled = self.settled(area);
+        let options = &self.options;
+        let Some(stream) = self.streams.get_mut(&area) else { return };
+        while let Some((at, m)) = stream.kept.front() {
+            let wanted = settled.is_some_and(|s| stream.first >= s);
+            let old = now.saturating_sub(*at) > options.age;
+            let in_the_way = settled.is_some() && stream.bytes + need > options.bytes;
+            if wanted || !(old || in_the_way) {
+                break;
             }
+            stream.bytes -= m.body.len() + 256;
+            stream.first += 1;
+            stream.kept.pop_front();
         }
     }
 
-    /// What cannot be removed, because the reader that is furthest behind has not settled the first of it.
     pub(super) fn pressure(&self, now: Duration) -> Pressure {
         let Some(stream) = self.streams.get(&Area::Readings) else { return Pressure::default() };
         let Some(settled) = self.settled(Area::Readings) else { return Pressure::default() };
@@ -230,7 +232,8 @@ impl Log {
             return Err(Error::new(Code::BUS_TRIMMED, text).op("bus.tail"));
         }
         self.tags += 1;
-        self.tails.insert(spec.name.clone(), Progress { spec: spec.clone(), place: spec.after.max(first), reader: self.tags });
+        let place = TailPlace { spec: spec.clone(), done: spec.after.max(first), reader: self.tags };
+        self.tails.insert(spec.name.clone(), place);
         Ok(self.tags)
     }
 
@@ -257,8 +260,14 @@ impl Log {
 
     pub(super) fn done(&mut self, name: &str, reader: u64, place: u64) {
         if let Some(t) = self.tails.get_mut(name).filter(|t| t.reader == reader) {
-            t.place = t.place.max(place);
+            t.done = t.done.max(place);
         }
+    }
+
+    pub(super) fn tail_lag(&self, area: Area, name: &str) -> Option<u64> {
+        let t = self.tails.get(name).filter(|t| t.spec.area == area)?;
+        let wanted = |(_, (_, m)): &(u64, &(Duration, Message))| wants(m, t.spec.scope.as_ref(), &t.spec.topics);
+        Some(self.streams.get(&area).map_or(0, |s| s.after(t.done).filter(wanted).count() as u64))
     }
 
     pub(super) fn head(&self, area: Area) -> u64 {

@@ -44,7 +44,18 @@ impl Tails for Shared {
         let stream = self.options.stream(spec.area);
         let turn = Turn::above(&self.api, &stream, &base, self.clock.now()).await?;
         let (seen, turn, pull) = start(&shared, &spec, &stream, turn, spec.after).await?;
-        Ok(Box::new(Reader { shared, spec, stream, turn, pull, heard: 0, seen, ready: VecDeque::new(), places: VecDeque::new(), broken: false }))
+        Ok(Box::new(Reader {
+            shared,
+            spec,
+            stream,
+            turn,
+            pull,
+            heard: 0,
+            seen,
+            ready: VecDeque::new(),
+            places: VecDeque::new(),
+            broken: false,
+        }))
     }
 
     async fn head(&self, area: Area) -> Result<u64> {
@@ -52,6 +63,15 @@ impl Tails for Shared {
         let info = streams::info(&self.api, &name).await?;
         let gone = || Error::new(Code::BUS_MISMATCH, format!("the stream {name} is gone")).op(OP);
         info.map(|i| i.state.last_sequence).ok_or_else(gone)
+    }
+
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>> {
+        let stream = self.options.stream(area);
+        let base = format!("{}-tail-{name}", self.options.prefix);
+        let Some(consumer) = Turn::highest(&self.api, &stream, &base).await? else { return Ok(None) };
+        let info = self.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{consumer}"), &()).await?;
+        // It may have been made anew a moment ago.
+        Ok(info.ok().map(|i| i.num_pending + i.num_ack_pending as u64))
     }
 }
 

@@ -46,6 +46,11 @@ impl Turn {
         Ok(Turn { base: base.to_owned(), rank: Rank(number, own), round: 0 })
     }
 
+    /// The consumer of whoever reads now.
+    pub(super) async fn highest(api: &Api, stream: &str, base: &str) -> Result<Option<String>> {
+        Ok(others(api, stream, base).await?.into_iter().max_by_key(|(rank, _)| *rank).map(|(_, name)| name))
+    }
+
     /// The same turn with another consumer.
     pub(super) fn again(&self) -> Turn {
         Turn { round: self.round + 1, ..self.clone() }
