@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use am_pipeline::TokioClock;
 use am_pipeline::bus::memory::{self, MemoryBusOptions};
 use am_pipeline::testkit;
-use am_pipeline::TokioClock;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_bus_holds_the_cases() {

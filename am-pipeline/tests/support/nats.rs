@@ -34,7 +34,8 @@ impl Own {
         static TESTS: AtomicU64 = AtomicU64::new(0);
         let mut options = NatsOptions::at(urls.to_vec());
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
-        options.prefix = format!("t{:x}{:x}", (now ^ u64::from(std::process::id()) << 32) & 0xFFFF_FFFF_FFFF, TESTS.fetch_add(1, Ordering::Relaxed));
+        options.prefix =
+            format!("t{:x}{:x}", (now ^ u64::from(std::process::id()) << 32) & 0xFFFF_FFFF_FFFF, TESTS.fetch_add(1, Ordering::Relaxed));
         options.answer_within = Duration::from_secs(5);
         for s in [&mut options.streams.readings, &mut options.streams.work, &mut options.streams.errors] {
             s.max_bytes = bytes;

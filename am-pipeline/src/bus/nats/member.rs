@@ -213,10 +213,11 @@ impl Consumer for Member {
                 };
             }
             let room = self.room().min(max);
-            if !some && room > 0 {
-                if let Err(e) = self.ask(room, left).await {
-                    trouble = Some(e);
-                }
+            if !some
+                && room > 0
+                && let Err(e) = self.ask(room, left).await
+            {
+                trouble = Some(e);
             }
             if trouble.is_some() && !some && !self.shared.api.link.is_up() {
                 return Err(down(OP));

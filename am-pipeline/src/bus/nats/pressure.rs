@@ -39,10 +39,10 @@ impl Gauge {
     pub(super) async fn get(&self, shared: &Shared) -> Result<Pressure> {
         let mut value = self.value.lock().await;
         let now = shared.clock.monotonic();
-        if let Some((at, pressure)) = *value {
-            if now.saturating_sub(at) < FRESH {
-                return Ok(pressure);
-            }
+        if let Some((at, pressure)) = *value
+            && now.saturating_sub(at) < FRESH
+        {
+            return Ok(pressure);
         }
         let pressure = measure(shared, Area::Readings).await?.pressure;
         *value = Some((shared.clock.monotonic(), pressure));

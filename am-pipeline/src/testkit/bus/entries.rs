@@ -64,8 +64,7 @@ pub(super) async fn race(b: &Bench) -> Result<(), String> {
             let key = key.clone();
             async move { e.put(&key, Bytes::from(vec![round, n]), Some(revision)).await }
         };
-        let (a, b, c, d) =
-            tokio::join!(write(0, e.clone()), write(1, other.clone()), write(2, e.clone()), write(3, other.clone()));
+        let (a, b, c, d) = tokio::join!(write(0, e.clone()), write(1, other.clone()), write(2, e.clone()), write(3, other.clone()));
         let results = [a, b, c, d];
         let winners: Vec<(u8, u64)> = (0..).zip(&results).filter_map(|(n, r)| Some((n, *r.as_ref().ok()?))).collect();
         for r in results.iter().filter_map(|r| r.as_ref().err()) {

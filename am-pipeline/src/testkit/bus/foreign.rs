@@ -11,7 +11,10 @@ use crate::bus::{Area, Bus, GroupSpec, TailSpec, subject::subject};
 
 /// Runs the cases for what others put on a bus. `put` publishes bytes under a subject past the publisher, as another program would; the
 /// subject begins with `am`, whatever the bus makes of that.
-pub async fn foreign<F: Future<Output = Bus>, P: Future<Output = ()>>(make: impl Fn() -> F, put: impl Fn(String, Bytes) -> P) -> Vec<Verdict> {
+pub async fn foreign<F: Future<Output = Bus>, P: Future<Output = ()>>(
+    make: impl Fn() -> F,
+    put: impl Fn(String, Bytes) -> P,
+) -> Vec<Verdict> {
     let b = Bench::new(&make, "foreign").await;
     let in_group = b.patient(group(&b, &put)).await;
     let b = Bench::new(&make, "foreign.tail").await;

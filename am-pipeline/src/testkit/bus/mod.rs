@@ -65,6 +65,7 @@ pub async fn bus<F: Future<Output = Bus>>(make: impl Fn() -> F) -> Vec<Verdict> 
             "tail.takeover", "a second reader cuts the first one off and misses nothing", tails::takeover;
             "tail.cancel", "a read dropped at any await skips and repeats nothing", tails::cancel;
             "tail.head", "the head is the place of the newest message", tails::head;
+            "tail.lag", "the lag counts what a tail is not done with", tails::lag;
             "tail.beyond", "a place behind the end of the stream is refused", tails::beyond;
             "tail.live", "a tail that waits gets what is published then", tails::live;
             "apart.tail", "a tail of a person never gets a message of another one", apart::tail;

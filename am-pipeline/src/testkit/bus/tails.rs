@@ -131,6 +131,33 @@ pub(super) async fn head(b: &Bench) -> Result<(), String> {
     if head < place { Err(format!("the head is {head}, and a message is at {place}")) } else { Ok(()) }
 }
 
+pub(super) async fn lag(b: &Bench) -> Result<(), String> {
+    let tails = b.bus.tails.as_ref().ok_or("there are no tails")?;
+    let lag = || async { tails.lag(Area::Readings, &b.name).await.map_err(|e| format!("lag: {e}")) };
+    if let Some(n) = lag().await? {
+        return Err(format!("a tail that nobody opened lags by {n}"));
+    }
+    b.publish(b.messages(0..8)).await?;
+    let mut t = open(&b.bus, spec(b, 0)).await?;
+    let got = read(&mut t, 8).await?;
+    for (done, want) in [(None, 8), (got.get(2), 5), (got.last(), 0)] {
+        t.done(done.map_or(0, |g| g.0)).await.map_err(|e| format!("done: {e}"))?;
+        let mut is = None;
+        // What a reader says is heard a moment later.
+        for _ in 0..20 {
+            is = lag().await?;
+            if is == Some(want) {
+                break;
+            }
+            b.sleep(50).await;
+        }
+        if is != Some(want) {
+            return Err(format!("the lag is {is:?}, and {want} are not done"));
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn beyond(b: &Bench) -> Result<(), String> {
     let tails = b.bus.tails.as_ref().ok_or("there are no tails")?;
     let head = tails.head(Area::Readings).await.map_err(|e| format!("head: {e}"))?;
