@@ -25,7 +25,7 @@ use std::sync::Arc;
 use am_core::{Ctx, DeviceId, ReadingId, Scope, Timestamp};
 use am_schema::{Catalogue, Reading, v1};
 
-pub use bus::{bus, foreign};
+pub use bus::{bus, bus_only, foreign};
 pub use cut::{Cut, cut};
 pub use processors::processor;
 pub use sinks::sink;
