@@ -153,7 +153,8 @@ async fn sessions_that_the_server_ends_are_begun_anew() {
     let b = open(&db.url, options("am")).await.unwrap();
     for n in 0..5 {
         b.readings.put(&ctx("ada"), batch(vec![heart("watch", n, 60)])).await.unwrap();
-        db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").await;
+        db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            .await;
         let found = b.readings.scan(&ctx("ada"), &ScanQuery::default()).await.unwrap();
         assert_eq!(found.items.len() as i64, n + 1);
     }

@@ -44,7 +44,12 @@ async fn late(db: &Database, k: i64) -> PgConnection {
     .execute(&mut conn)
     .await
     .unwrap();
-    sqlx::query("INSERT INTO feed VALUES ($1 + 1, $1 + $2, to_timestamp(1), to_timestamp($2::float8))").bind(before).bind(k).execute(&mut conn).await.unwrap();
+    sqlx::query("INSERT INTO feed VALUES ($1 + 1, $1 + $2, to_timestamp(1), to_timestamp($2::float8))")
+        .bind(before)
+        .bind(k)
+        .execute(&mut conn)
+        .await
+        .unwrap();
     conn
 }
 
@@ -89,7 +94,10 @@ async fn custody_p01_a_cancelled_draw_leaves_the_gate_open() {
     let b = open(&db.url, plain("am")).await.unwrap();
     // Someone holds the gate, so that a draw waits at it and is cancelled there.
     let mut gate = db.connect().await;
-    sqlx::raw_sql("SELECT pg_advisory_lock(('am.feed_number'::regclass::oid::bigint % 2147483647)::int, 0)").execute(&mut gate).await.unwrap();
+    sqlx::raw_sql("SELECT pg_advisory_lock(('am.feed_number'::regclass::oid::bigint % 2147483647)::int, 0)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
     let mut waiting = db.connect().await;
     let e = sqlx::raw_sql("SET statement_timeout = 200; SELECT am.draw(1)").execute(&mut waiting).await.unwrap_err();
     assert_eq!(e.as_database_error().and_then(|e| e.code()).as_deref(), Some("57014"));

@@ -94,9 +94,11 @@ pub(super) fn code_of(e: &sqlx::Error) -> Code {
     let Some(state) = state(e) else {
         return match e {
             sqlx::Error::PoolClosed => Code::CLOSED,
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-                Code::STORE_UNAVAILABLE
-            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Code::STORE_UNAVAILABLE,
             sqlx::Error::Configuration(_) => Code::BAD_STORE_URL,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Code::STORE_CORRUPT,
             _ => Code::INTERNAL,
