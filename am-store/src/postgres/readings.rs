@@ -118,6 +118,7 @@ async fn latest(db: &Db, ctx: &Ctx, query: &LatestQuery) -> std::result::Result<
 #[async_trait]
 impl Readings for Postgres {
     async fn put(&self, ctx: &Ctx, batch: Ingest) -> Result<IngestOutcome> {
+        batch.check()?;
         let words = Words::of(batch.readings.iter());
         let batch = Batch { scope: ctx.scope().clone(), ingest: batch, words };
         let work = async {
