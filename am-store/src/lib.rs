@@ -30,6 +30,9 @@
 //! ```
 
 mod ancestry;
+#[cfg(feature = "postgres")]
+#[path = "postgres/views/mod.rs"]
+pub mod pg_views;
 pub mod cursor;
 pub mod limits;
 pub mod lookup;

@@ -1,0 +1,89 @@
+//! A view for each kind: its readings with typed columns.
+
+use std::fmt::Write;
+
+use am_schema::Kind;
+use am_schema::spec::{Card, FieldSpec, FieldType, MessageSpec};
+
+use super::messages::{function, quoted};
+use super::names::{ident, of};
+
+/// What every view of a kind begins with.
+const FIXED: [&str; 8] = ["time", "device_id", "recorded_at", "ended_at", "nanos", "reading_id", "quality", "metadata"];
+
+/// Kinds whose lists make rows of their own, as the documents have it: topic, the list's field, and what its rows are called.
+const ROWS: &[(&str, &str)] = &[("media.image.objects_detected", "objects")];
+
+/// Columns that the documents name otherwise than the proto does: topic, field, column.
+const RENAMED: &[(&str, &str, &str)] = &[("media.image.objects_detected", "class", "object_class")];
+
+/// The view of a kind.
+pub(super) fn view(kind: Kind) -> String {
+    let message = kind.message();
+    let rows = ROWS.iter().find(|(t, _)| *t == kind.topic()).and_then(|(_, list)| message.field_named(list));
+    let mut columns = String::new();
+    let mut from = String::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut all = |message: &MessageSpec, json: &str, skip: Option<&FieldSpec>| {
+        for f in message.fields.iter().filter(|f| skip.is_none_or(|s| s.number != f.number)) {
+            let mut name = renamed(kind, f.name).to_owned();
+            if FIXED.contains(&name.as_str()) || names.contains(&name) {
+                name = format!("{}_{name}", if json == "p.j" { "payload" } else { "item" });
+            }
+            let _ = write!(columns, ",\n  {} AS {}", column(f, json), ident(&name));
+            names.push(name);
+        }
+    };
+    match rows.map(|f| (f, f.ty)) {
+        Some((list, FieldType::Message(item))) => {
+            all(item(), "i.j", None);
+            all(message, "p.j", Some(list));
+            let _ = write!(from, "\nCROSS JOIN LATERAL jsonb_array_elements(p.j -> {}) AS i(j)", quoted(list.name));
+        }
+        _ => all(message, "p.j", None),
+    }
+    format!(
+        "CREATE OR REPLACE VIEW {{views}}.{name} WITH (security_barrier) AS
+SELECT r.at AS time, st.device AS device_id, r.at AS recorded_at, {{views}}.ended_at(r.body) AS ended_at, r.ns AS nanos,
+  r.id AS reading_id, {{views}}.quality(r.body) AS quality, {{views}}.metadata(r.body) AS metadata{columns}
+FROM {{schema}}.reading AS r
+JOIN {{schema}}.stream AS st ON st.id = r.stream
+CROSS JOIN LATERAL (SELECT {{views}}.{read}({{views}}.payload(r.body, {field})) AS j OFFSET 0) AS p{from}
+WHERE st.topic = {topic} AND st.scope = {{mine}} AND r.flags & 4 = 0;
+COMMENT ON VIEW {{views}}.{name} IS {title};
+",
+        name = ident(&of(kind)),
+        read = function(message),
+        field = kind.field(),
+        topic = quoted(kind.topic()),
+        title = quoted(&format!("{} ({})", kind.title(), kind.topic())),
+    )
+}
+
+fn renamed(kind: Kind, field: &'static str) -> &'static str {
+    RENAMED.iter().find(|(t, f, _)| *t == kind.topic() && *f == field).map_or(field, |(_, _, column)| column)
+}
+
+/// A field of the object `json` as a typed column. Where absence means a default, it is the default.
+fn column(f: &FieldSpec, json: &str) -> String {
+    use FieldType as T;
+    let name = quoted(f.name);
+    if f.card == Card::Repeated || matches!(f.ty, T::Message(_) | T::StringMap) {
+        return format!("{json} -> {name}");
+    }
+    let text = format!("{json} ->> {name}");
+    let (value, default) = match f.ty {
+        T::Double => (format!("({text})::double precision"), "0".to_owned()),
+        T::Float => (format!("({text})::real"), "0".to_owned()),
+        T::Int32 | T::Sint32 | T::Sfixed32 => (format!("({text})::int"), "0".to_owned()),
+        T::Uint32 | T::Fixed32 | T::Int64 | T::Sint64 | T::Sfixed64 => (format!("({text})::bigint"), "0".to_owned()),
+        // Beyond what a bigint holds.
+        T::Uint64 | T::Fixed64 => (format!("({text})::numeric"), "0".to_owned()),
+        T::Bool => (format!("({text})::boolean"), "false".to_owned()),
+        T::Bytes => (format!("decode({text}, 'base64')"), "''".to_owned()),
+        T::Timestamp => return format!("({text})::timestamptz"),
+        T::Enum(e) => (format!("({text})"), quoted(e.name_of(0).unwrap_or_default())),
+        _ => (format!("({text})"), "''".to_owned()),
+    };
+    if f.card == Card::Implicit { format!("coalesce({value}, {default})") } else { value }
+}
