@@ -56,6 +56,11 @@ impl<P: Ord> Top<P> {
         })
     }
 
+    /// Whether there are as many as asked for.
+    pub fn is_full(&self) -> bool {
+        self.heap.len() >= self.limit
+    }
+
     /// Adds an entry, and lets go of the worst when there are too many.
     pub fn push(&mut self, score: f64, place: P) {
         self.heap.push(Entry { score, place });

@@ -82,7 +82,12 @@ fn column(f: &FieldSpec, json: &str) -> String {
         T::Bool => (format!("({text})::boolean"), "false".to_owned()),
         T::Bytes => (format!("decode({text}, 'base64')"), "''".to_owned()),
         T::Timestamp => return format!("({text})::timestamptz"),
-        T::Enum(e) => (format!("({text})"), quoted(e.name_of(0).unwrap_or_default())),
+        T::Enum(e) => {
+            // In columns as people write them: `cardio` for ZONE_CARDIO.
+            let prefix = e.name_of(0).and_then(|n| n.strip_suffix("UNSPECIFIED")).unwrap_or_default();
+            let short = |x: &str| format!("lower(regexp_replace({x}, {}, ''))", quoted(&format!("^{prefix}")));
+            (short(&text), short(&quoted(e.name_of(0).unwrap_or_default())))
+        }
         _ => (format!("({text})"), "''".to_owned()),
     };
     if f.card == Card::Implicit { format!("coalesce({value}, {default})") } else { value }

@@ -31,8 +31,9 @@ pub fn schema_of(tables: &str) -> String {
     format!("{tables}_sql")
 }
 
-/// Everything that makes the views of a catalogue over the tables in `schema`, to be run in one transaction.
-pub fn script(catalogue: &Catalogue, schema: &str) -> String {
+/// Everything that makes the views of a catalogue over the tables in `schema`, to be run in one transaction; those of vectors where
+/// the database has them.
+pub fn script(catalogue: &Catalogue, schema: &str, vectors: bool) -> String {
     let kinds: Vec<Kind> = catalogue.kinds().collect();
     let messages = reachable(&kinds);
     let mut out = String::from(PRELUDE);
@@ -45,6 +46,9 @@ pub fn script(catalogue: &Catalogue, schema: &str) -> String {
     out.push_str(&rows(&kinds));
     kinds.iter().for_each(|k| out.push_str(&kinds::view(*k)));
     out.push_str(include_str!("sql/together.sql"));
+    if vectors {
+        out.push_str(include_str!("sql/vectors.sql"));
+    }
     out.push_str(GRANTS);
     let views = schema_of(schema);
     out.replace("{mine}", MINE).replace("{views}", &views).replace("{schema}", schema).replace("{reader}", READER)
