@@ -30,7 +30,8 @@ pub(super) fn view(kind: Kind) -> String {
             if FIXED.contains(&name.as_str()) || names.contains(&name) {
                 name = format!("{}_{name}", if json == "p.j" { "payload" } else { "item" });
             }
-            let _ = write!(columns, ",\n  {} AS {}", column(f, json), ident(&name));
+            let value = if json == "p.j" && is_number_of(kind, f) { kept(f) } else { column(f, json) };
+            let _ = write!(columns, ",\n  {value} AS {}", ident(&name));
             names.push(name);
         }
     };
@@ -62,6 +63,23 @@ COMMENT ON VIEW {{views}}.{name} IS {title};
 
 fn renamed(kind: Kind, field: &'static str) -> &'static str {
     RENAMED.iter().find(|(t, f, _)| *t == kind.topic() && *f == field).map_or(field, |(_, _, column)| column)
+}
+
+/// Whether the row keeps this field beside the body: the kind's number, where it is kept as it was sent.
+fn is_number_of(kind: Kind, f: &FieldSpec) -> bool {
+    kind.unit().is_empty() && kind.scalar().is_some_and(|s| s.numbers == [f.number])
+}
+
+/// The number beside the body, in the field's type: it costs nothing to read.
+fn kept(f: &FieldSpec) -> String {
+    let ty = match f.ty {
+        FieldType::Double => "double precision",
+        FieldType::Float => "real",
+        FieldType::Int32 | FieldType::Sint32 | FieldType::Sfixed32 => "int",
+        FieldType::Uint64 | FieldType::Fixed64 => "numeric",
+        _ => "bigint",
+    };
+    format!("r.value::{ty}")
 }
 
 /// A field of the object `json` as a typed column. Where absence means a default, it is the default.
