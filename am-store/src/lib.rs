@@ -30,14 +30,17 @@
 //! ```
 
 mod ancestry;
-#[cfg(feature = "postgres")]
-#[path = "postgres/views/mod.rs"]
-pub mod pg_views;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod buckets;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod conflict;
 pub mod cursor;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
 pub mod model;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod predicate;
 mod replay;
 pub mod runner;

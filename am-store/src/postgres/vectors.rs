@@ -229,7 +229,7 @@ impl Vectors for Postgres {
             .fetch_one(&mut *tx)
             .await?;
             sqlx::query("SELECT make_vectors($1)").bind(id).execute(&mut *tx).await?;
-            renew_views(&mut tx, &self.db.schema).await?;
+            renew_views(&mut tx).await?;
             tx.commit().await?;
             Ok(true)
         };
@@ -251,7 +251,7 @@ impl Vectors for Postgres {
             let Some(m) = all(&mut tx).await?.into_iter().find(|m| m.model.name == name) else { return Ok(false) };
             // The view over all models lets go of the table first.
             sqlx::query("DELETE FROM vector_model WHERE id = $1").bind(m.id).execute(&mut *tx).await?;
-            renew_views(&mut tx, &self.db.schema).await?;
+            renew_views(&mut tx).await?;
             sqlx::query("SELECT drop_vectors($1)").bind(m.id).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(true)
@@ -293,12 +293,10 @@ impl Vectors for Postgres {
 }
 
 /// Makes the view over all models anew, where the views are.
-async fn renew_views(conn: &mut PgConnection, schema: &str) -> Done<()> {
-    let renew = format!("{}.renew_embeddings()", super::views::schema_of(schema));
-    let there: bool = sqlx::query_scalar("SELECT to_regprocedure($1) IS NOT NULL").bind(&renew).fetch_one(&mut *conn).await?;
+async fn renew_views(conn: &mut PgConnection) -> Done<()> {
+    let there: bool = sqlx::query_scalar("SELECT to_regprocedure('renew_embeddings()') IS NOT NULL").fetch_one(&mut *conn).await?;
     if there {
-        sqlx::query(AssertSqlSafe(format!("SELECT {renew}"))).execute(conn).await?;
+        sqlx::query("SELECT renew_embeddings()").execute(conn).await?;
     }
     Ok(())
 }
-

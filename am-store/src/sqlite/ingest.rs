@@ -1,17 +1,17 @@
 //! A batch into the store.
 
-use am_core::{Code, Error, Scope, Timestamp};
-use am_pipeline::DeadLetter;
-use am_schema::Reading;
+use am_core::{Scope, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::dead_letters;
 use super::errors::Failure;
-use super::insert::{Inserted, Inserter, Words};
+use super::insert::{Inserted, Inserter};
 use super::queue::Size;
 use super::streams::scope_id;
 use super::writer::Session;
+use crate::conflict::conflict;
 use crate::model::{Ingest, IngestOutcome, Origin, Provenance, PutOutcome};
+use crate::text::Words;
 
 /// How large a batch is for the queue.
 pub(super) fn size(batch: &Ingest) -> Size {
@@ -85,15 +85,6 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
         ))?;
     s.batch = number;
     Ok(out)
-}
-
-/// The letter of a reading whose key was taken.
-pub(super) fn conflict(at: Timestamp, scope: &Scope, stage: &str, reading: &Reading) -> DeadLetter {
-    let e = Error::new(
-        Code::CLOCK_CONFLICT,
-        format!("{} of {} at {} was stored before with other content", reading.kind(), reading.device(), reading.recorded_at()),
-    );
-    DeadLetter::failed(scope.clone(), at, stage, reading, &e, 1)
 }
 
 /// The provenance of a batch of a scope.

@@ -3,6 +3,7 @@
 //! The tables keep payloads as the bytes received, so the views read protobuf: the functions for it are written from the shape tables,
 //! and the views from the catalogue. They are made anew when either changes; a view keeps its columns, new ones come at its end.
 
+mod align;
 mod kinds;
 mod messages;
 mod names;
@@ -14,6 +15,7 @@ use std::fmt::Write;
 use am_schema::catalogue::vitals::VITALS;
 use am_schema::{Catalogue, Kind};
 
+pub(super) use align::align;
 use messages::{function, functions, quoted, reachable};
 
 /// The role that may read the views and nothing else.
