@@ -33,7 +33,7 @@ impl Pool {
         match scope.filter(|_| self.walled) {
             None => begin.to_owned(),
             Some(s) => format!(
-                "{begin}; SET LOCAL am.everyone = 'off'; SET LOCAL am.tenant = {}; SET LOCAL am.user = {}",
+                "{begin}; SET LOCAL am.everyone = 'off'; SET LOCAL am.tenant = {}; SET LOCAL am.user_id = {}",
                 literal(s.tenant().as_str()),
                 literal(s.user().as_str())
             ),

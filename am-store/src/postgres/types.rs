@@ -40,7 +40,9 @@ impl At {
     }
 
     pub(super) fn nanos(self) -> i64 {
-        self.micros.0.saturating_add(EPOCH).saturating_mul(1_000).saturating_add(i64::from(self.nanos))
+        // Wider on the way: the microsecond that the least time falls into begins below it.
+        let n = (i128::from(self.micros.0) + i128::from(EPOCH)) * 1_000 + i128::from(self.nanos);
+        n.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
     pub(super) fn time(self) -> Timestamp {

@@ -1,10 +1,10 @@
--- The second wall (P08). A session sees one person's rows: those of am.tenant and am.user; the program itself, which serves everybody
+-- The second wall (P08). A session sees one person's rows: those of am.tenant and am.user_id; the program itself, which serves everybody
 -- and asks with a scope in every question, says am.everyone for its own work and lays it down for each question of a person.
 ALTER TABLE {schema}.scope ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {schema}.scope FORCE ROW LEVEL SECURITY;
 CREATE POLICY wall ON {schema}.scope USING (
   (SELECT current_setting('am.everyone', true)) = 'on'
-  OR (tenant_id = (SELECT current_setting('am.tenant', true)) AND user_id = (SELECT current_setting('am.user', true))));
+  OR (tenant_id = (SELECT current_setting('am.tenant', true)) AND user_id = (SELECT current_setting('am.user_id', true))));
 
 DO $$
 DECLARE
@@ -28,7 +28,7 @@ ALTER TABLE {schema}.api_key ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {schema}.api_key FORCE ROW LEVEL SECURITY;
 CREATE POLICY wall ON {schema}.api_key USING (
   (SELECT current_setting('am.everyone', true)) = 'on'
-  OR (tenant_id = (SELECT current_setting('am.tenant', true)) AND user_id = (SELECT current_setting('am.user', true))));
+  OR (tenant_id = (SELECT current_setting('am.tenant', true)) AND user_id = (SELECT current_setting('am.user_id', true))));
 ALTER TABLE {schema}.flow_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {schema}.flow_state FORCE ROW LEVEL SECURITY;
 CREATE POLICY wall ON {schema}.flow_state USING ((SELECT current_setting('am.everyone', true)) = 'on');
