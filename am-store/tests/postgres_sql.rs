@@ -25,7 +25,7 @@ async fn text(db: &mut PgConnection, sql: &str) -> String {
 
 async fn become_reader(db: &mut PgConnection, tenant: &str, user: &str) {
     let settings = "SET ROLE am_reader; SET search_path = am_sql, public; SET timezone = 'UTC'";
-    run(db, &format!("{settings}; SET am.tenant = '{tenant}'; SET am.\"user\" = '{user}'")).await;
+    run(db, &format!("{settings}; SET am.tenant = '{tenant}'; SET am.user_id = '{user}'")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

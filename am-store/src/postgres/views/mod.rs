@@ -23,7 +23,7 @@ pub const READER: &str = "am_reader";
 
 /// The scope that a session says it is of. Without the settings it is nobody.
 const MINE: &str = "(SELECT s.id FROM {schema}.scope AS s WHERE s.tenant_id = current_setting('am.tenant', true)
-    AND s.user_id = current_setting('am.user', true))";
+    AND s.user_id = current_setting('am.user_id', true))";
 
 /// Kinds that tell of something that was noticed.
 const EVENTS: [&str; 3] = ["alert.rule.fired", "device.state.usage.anomaly", "motion.events.significant"];

@@ -93,7 +93,7 @@ async fn store(db: &mut PgConnection, scope: i32, r: &Reading) {
 
 /// From here on the session is a person's who may read the views and nothing else.
 async fn become_reader(db: &mut PgConnection, tenant: &str, user: &str) {
-    run(db, &format!("SET ROLE am_reader; SET search_path = am_sql; SET am.tenant = '{tenant}'; SET am.\"user\" = '{user}'; SET timezone = 'UTC'")).await;
+    run(db, &format!("SET ROLE am_reader; SET search_path = am_sql; SET am.tenant = '{tenant}'; SET am.user_id = '{user}'; SET timezone = 'UTC'")).await;
 }
 
 fn reading(topic: &str, at: i64, device: &str, payload: &impl Payload) -> Reading {
@@ -245,7 +245,7 @@ async fn custody_p08_the_reader_sees_one_person_and_no_table() {
             assert_eq!(text(&mut db, &format!("SELECT count(*) FROM {view}")).await, "0", "{view} for {tenant:?} {user:?}");
         }
     }
-    run(&mut db, "RESET am.tenant; RESET am.\"user\"").await;
+    run(&mut db, "RESET am.tenant; RESET am.user_id").await;
     assert_eq!(text(&mut db, "SELECT count(*) FROM sensor_readings").await, "0", "without the settings");
     // A function that the planner takes for cheap does not see what the view holds back.
     become_reader(&mut db, "acme", "ada").await;

@@ -1,4 +1,4 @@
--- Views over readings of many kinds. {views} is the schema of the views, {schema} that of the tables; am.tenant and am.user say whose
+-- Views over readings of many kinds. {views} is the schema of the views, {schema} that of the tables; am.tenant and am.user_id say whose
 -- rows are seen, and who does not say it sees none.
 
 CREATE OR REPLACE VIEW {views}.sensor_readings WITH (security_barrier) AS
@@ -12,14 +12,14 @@ WHERE st.scope = {mine} AND r.flags & 4 = 0;
 
 -- Every number that rollups count, in the unit of its kind; vital signs by their code, in the unit in which they were sent.
 CREATE OR REPLACE VIEW {views}.readings WITH (security_barrier) AS
-SELECT r.at AS time, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user', true) AS user_id,
+SELECT r.at AS time, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user_id', true) AS user_id,
   st.device AS device_id, k.reading_type, r.value, k.unit, {views}.quality(r.body) AS quality, {views}.metadata(r.body) AS metadata
 FROM {schema}.reading AS r
 JOIN {schema}.stream AS st ON st.id = r.stream
 JOIN {views}.kinds AS k ON k.topic = st.topic
 WHERE st.scope = {mine} AND r.flags & 4 = 0 AND r.value IS NOT NULL
 UNION ALL
-SELECT r.at, current_setting('am.tenant', true), current_setting('am.user', true), st.device, p.j ->> 'code',
+SELECT r.at, current_setting('am.tenant', true), current_setting('am.user_id', true), st.device, p.j ->> 'code',
   coalesce((p.j ->> 'value')::double precision, 0), coalesce(nullif(p.j ->> 'unit', ''), {views}.vital_unit(p.j ->> 'code')),
   {views}.quality(r.body), {views}.metadata(r.body)
 FROM {schema}.reading AS r
@@ -29,7 +29,7 @@ WHERE st.topic = 'device.health.vitals.raw' AND st.scope = {mine} AND r.flags & 
 
 -- What was noticed: alerts, predictions, unusual use, significant motion.
 CREATE OR REPLACE VIEW {views}.events WITH (security_barrier) AS
-SELECT r.at AS time, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user', true) AS user_id,
+SELECT r.at AS time, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user_id', true) AS user_id,
   k.reading_type AS event_type, lower(regexp_replace(p.j ->> 'severity', '^SEVERITY_', '')) AS severity,
   coalesce((p.j ->> 'confidence')::real, (p.j ->> 'score')::real) AS confidence, p.j AS data, NULL::timestamptz AS acknowledged_at
 FROM {schema}.reading AS r
@@ -55,7 +55,7 @@ GROUP BY device_id, bucket;
 
 -- An hour of every number, over all devices. The spread joins that of the parts (Chan, Golub and LeVeque, 1979).
 CREATE OR REPLACE VIEW {views}.readings_hourly WITH (security_barrier) AS
-SELECT bucket, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user', true) AS user_id, reading_type,
+SELECT bucket, current_setting('am.tenant', true) AS tenant_id, current_setting('am.user_id', true) AS user_id, reading_type,
   sum(total) / sum(n) AS avg_value, min(least) AS min_value, max(most) AS max_value,
   CASE WHEN sum(n) < 2 THEN 0
        ELSE sqrt(greatest(sum(m2) + sum(total * total / n) - sum(total) * sum(total) / sum(n)::double precision, 0) / (sum(n) - 1)::double precision)
