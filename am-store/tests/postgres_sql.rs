@@ -52,7 +52,8 @@ async fn custody_p08_sql_users_see_what_the_store_answers_for_one_person_and_not
     b.maintenance.tidy().await.unwrap();
     let ada = Ctx::new(Scope::new("acme", "ada").unwrap(), clock.clone());
     // Some more, that the rollups do not hold yet.
-    let late = Reading::builder(heart, DeviceId::new("acme-ada").unwrap(), at(31)).payload(&v1::HeartRate { bpm: 200, ..Default::default() });
+    let late =
+        Reading::builder(heart, DeviceId::new("acme-ada").unwrap(), at(31)).payload(&v1::HeartRate { bpm: 200, ..Default::default() });
     b.readings.put(&ada, Ingest { readings: vec![late.build().unwrap()], ..Default::default() }).await.unwrap();
 
     let mut db = own.connect().await;

@@ -104,7 +104,7 @@ fn search(ctx: &Ctx, data: &ScopeData, shelves: &Shelves, target: &Target, q: &V
                 continue;
             }
             searched += 1;
-            if searched % CHECK_EVERY == 0 {
+            if searched.is_multiple_of(CHECK_EVERY) {
                 ctx.check()?;
             }
             let (score, place) = (target.score(v, *norm), (*at, n, *id, *part));
@@ -213,7 +213,9 @@ impl Vectors for Memory {
         };
         limits::names(names.len())?;
         let models: Vec<VectorModel> = state.models.values().filter(|m| only.is_none_or(|o| o == m.name)).cloned().collect();
-        if models.is_empty() && let Some(name) = only {
+        if models.is_empty()
+            && let Some(name) = only
+        {
             return Err(vectors::unknown_model(name));
         }
         let data = state.scope_mut(ctx.scope());

@@ -73,7 +73,7 @@ pub async fn connect(url: &str, options: PostgresOptions, clock: Arc<dyn Clock>,
         key_value: store.clone(),
         devices: store.clone(),
         maintenance: store.clone(),
-        vectors: capabilities.vector.is_some().then(|| store as Arc<dyn Vectors>),
+        vectors: capabilities.vector.is_some().then_some(store as Arc<dyn Vectors>),
     };
     Ok(Opened { backend, capabilities })
 }

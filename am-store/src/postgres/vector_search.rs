@@ -6,12 +6,12 @@ use am_core::{Ctx, DeviceId, Timestamp};
 use am_schema::Kind;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
+use super::Db;
 use super::codec::{Row, SUPERSEDED};
 use super::errors::{Failure, damaged};
 use super::pool::scope_id;
 use super::types::{At, Id, Micros};
 use super::vectors::{Model, known, literal};
-use super::Db;
 use crate::model::{Generations, Metric, Stored, VectorHit, VectorHits, VectorQuery};
 use crate::predicate::in_span;
 use crate::vectors::{self, Target, Top, norm};
@@ -183,7 +183,12 @@ impl Asked<'_> {
                 let (length, key) = (norm(&values), (r.try_get::<i32, _>(0)?, at, r.try_get::<Id, _>(3)?));
                 norms = norms.max(length);
                 last = r.try_get(6)?;
-                run.push(Candidate { key, part: r.try_get::<i32, _>(4)? as u32, score: self.target.score(&values, length), distance: last });
+                run.push(Candidate {
+                    key,
+                    part: r.try_get::<i32, _>(4)? as u32,
+                    score: self.target.score(&values, length),
+                    distance: last,
+                });
             }
             let found = self.readings(conn, &run).await?;
             for c in run {
@@ -203,8 +208,10 @@ impl Asked<'_> {
             }
         }
         sqlx::raw_sql("CLOSE alike").execute(&mut *conn).await?;
-        let by_name: HashMap<_, Stored> =
-            kept.into_values().map(|s| ((s.reading.recorded_at(), s.reading.kind(), s.reading.device().clone(), s.reading.id()), s)).collect();
+        let by_name: HashMap<_, Stored> = kept
+            .into_values()
+            .map(|s| ((s.reading.recorded_at(), s.reading.kind(), s.reading.device().clone(), s.reading.id()), s))
+            .collect();
         let hit = |(score, (at, kind, device, id, part)): (f64, Place)| {
             by_name.get(&(at, kind, device, id)).map(|s| VectorHit { score, part, stored: s.clone() })
         };
@@ -243,7 +250,8 @@ impl Asked<'_> {
     /// How many vectors an exact answer compared: those of the streams and the time.
     async fn count(&self, conn: &mut PgConnection) -> Done<u64> {
         let ids: Vec<i32> = self.streams.keys().copied().collect();
-        let from = |id: &i32| self.streams.get(id).map_or(At::of(self.q.from), |s| At::of_nanos(self.q.from.as_nanos().saturating_sub(s.span)));
+        let from =
+            |id: &i32| self.streams.get(id).map_or(At::of(self.q.from), |s| At::of_nanos(self.q.from.as_nanos().saturating_sub(s.span)));
         let text = format!(
             "SELECT count(*) FROM unnest($1::int[], $2::timestamptz[], $3::smallint[]) AS s (id, at, ns)
              JOIN vector_{} v ON v.stream = s.id AND (v.at, v.ns) >= (s.at, s.ns) AND (v.at, v.ns) < ($4, $5)",

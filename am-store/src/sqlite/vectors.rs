@@ -62,9 +62,8 @@ fn upsert(s: &mut Session, scope: &Scope, name: &str, batch: &[NewVector]) -> Do
     let mut put = conn.prepare_cached(
         "INSERT INTO vector (model, stream, at, id, part, norm, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
     )?;
-    let mut replace = conn.prepare_cached(
-        "UPDATE vector SET norm = ?6, data = ?7 WHERE model = ?1 AND stream = ?2 AND at = ?3 AND id = ?4 AND part = ?5",
-    )?;
+    let mut replace = conn
+        .prepare_cached("UPDATE vector SET norm = ?6, data = ?7 WHERE model = ?1 AND stream = ?2 AND at = ?3 AND id = ?4 AND part = ?5")?;
     let mut upto = 0i64;
     let mut out = Vec::with_capacity(batch.len());
     for v in batch {
@@ -137,7 +136,8 @@ impl<'c> Readings<'c> {
 
     fn hit(&mut self, stream: &StreamRow, score: f64, place: &Place) -> Done<VectorHit> {
         let row = self.whole.query_row((stream.id, place.0, &place.2), Row::read).optional()?;
-        let row = row.ok_or_else(|| Failure::Damaged(damaged(format_args!("the reading of a vector, {}", ReadingId::from_bytes(place.2)))))?;
+        let row =
+            row.ok_or_else(|| Failure::Damaged(damaged(format_args!("the reading of a vector, {}", ReadingId::from_bytes(place.2)))))?;
         Ok(VectorHit { score, part: place.3, stored: row.stored(stream.id, stream.kind, &stream.device)? })
     }
 }
@@ -148,7 +148,8 @@ fn search(conn: &Connection, ctx: &Ctx, catalogue: &Catalogue, q: &VectorQuery) 
     let target = Target::new(q.vector.clone(), held.metric);
     let Some(scope) = scope_id(conn, ctx.scope())? else { return Ok(VectorHits::exact(Vec::new(), 0, 0)) };
     let streams = of_scope(conn, catalogue, ctx.scope(), &q.kinds, &q.devices)?;
-    let mut scan = conn.prepare_cached("SELECT at, id, part, norm, data FROM vector WHERE model = ?1 AND stream = ?2 AND at >= ?3 AND at < ?4")?;
+    let mut scan =
+        conn.prepare_cached("SELECT at, id, part, norm, data FROM vector WHERE model = ?1 AND stream = ?2 AND at >= ?3 AND at < ?4")?;
     let mut readings = Readings::new(conn)?;
     let mut top: Top<Place> = Top::new(q.limit);
     let (mut searched, mut values) = (0u64, Vec::with_capacity(held.dimensions as usize));

@@ -17,36 +17,53 @@ const ROWS: &[(&str, &str)] = &[("media.image.objects_detected", "objects")];
 /// Columns that the documents name otherwise than the proto does: topic, field, column.
 const RENAMED: &[(&str, &str, &str)] = &[("media.image.objects_detected", "class", "object_class")];
 
-/// The view of a kind.
-pub(super) fn view(kind: Kind) -> String {
+/// A column of a kind's own: its name, and how it is read.
+struct Column {
+    name: String,
+    value: String,
+}
+
+/// The columns of a kind's own, and the list whose items are rows of their own.
+fn columns(kind: Kind) -> (Vec<Column>, Option<&'static FieldSpec>) {
     let message = kind.message();
     let rows = ROWS.iter().find(|(t, _)| *t == kind.topic()).and_then(|(_, list)| message.field_named(list));
-    let mut columns = String::new();
-    let mut from = String::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut all = |message: &MessageSpec, json: &str, skip: Option<&FieldSpec>| {
-        for f in message.fields.iter().filter(|f| skip.is_none_or(|s| s.number != f.number)) {
+    let mut all: Vec<Column> = Vec::new();
+    let mut add = |message: &MessageSpec, json: &str| {
+        for f in message.fields.iter().filter(|f| json != "p.j" || rows.is_none_or(|list| list.number != f.number)) {
             let mut name = renamed(kind, f.name).to_owned();
-            if FIXED.contains(&name.as_str()) || names.contains(&name) {
+            if FIXED.contains(&name.as_str()) || all.iter().any(|c| c.name == name) {
                 name = format!("{}_{name}", if json == "p.j" { "payload" } else { "item" });
             }
             let value = if json == "p.j" && is_number_of(kind, f) { kept(f) } else { column(f, json) };
-            let _ = write!(columns, ",\n  {value} AS {}", ident(&name));
-            names.push(name);
+            all.push(Column { name, value });
         }
     };
-    match rows.map(|f| (f, f.ty)) {
-        Some((list, FieldType::Message(item))) => {
-            all(item(), "i.j", None);
-            all(message, "p.j", Some(list));
-            let _ = write!(from, "\nCROSS JOIN LATERAL jsonb_array_elements(p.j -> {}) AS i(j)", quoted(list.name));
-        }
-        _ => all(message, "p.j", None),
+    if let Some(FieldType::Message(item)) = rows.map(|f| f.ty) {
+        add(item(), "i.j");
     }
+    add(message, "p.j");
+    (all, rows)
+}
+
+/// The names of the columns of a kind's own, for the docs.
+pub(super) fn column_names(kind: Kind) -> Vec<String> {
+    columns(kind).0.into_iter().map(|c| c.name).collect()
+}
+
+/// The view of a kind.
+pub(super) fn view(kind: Kind) -> String {
+    let (columns, rows) = columns(kind);
+    let own = columns.iter().fold(String::new(), |mut out, c| {
+        let _ = write!(out, ",\n  {} AS {}", c.value, ident(&c.name));
+        out
+    });
+    let from = rows.map_or(String::new(), |list| {
+        format!("\nCROSS JOIN LATERAL jsonb_array_elements(p.j -> {}) AS i(j)", quoted(list.name))
+    });
     format!(
         "CREATE OR REPLACE VIEW {{views}}.{name} WITH (security_barrier) AS
 SELECT r.at AS time, st.device AS device_id, r.at AS recorded_at, {{views}}.ended_at(r.body) AS ended_at, r.ns AS nanos,
-  r.id AS reading_id, {{views}}.quality(r.body) AS quality, {{views}}.metadata(r.body) AS metadata{columns}
+  r.id AS reading_id, {{views}}.quality(r.body) AS quality, {{views}}.metadata(r.body) AS metadata{own}
 FROM {{schema}}.reading AS r
 JOIN {{schema}}.stream AS st ON st.id = r.stream
 CROSS JOIN LATERAL (SELECT {{views}}.{read}({{views}}.payload(r.body, {field})) AS j OFFSET 0) AS p{from}
@@ -54,7 +71,7 @@ WHERE st.topic = {topic} AND st.scope = {{mine}} AND r.flags & 4 = 0;
 COMMENT ON VIEW {{views}}.{name} IS {title};
 ",
         name = ident(&of(kind)),
-        read = function(message),
+        read = function(kind.message()),
         field = kind.field(),
         topic = quoted(kind.topic()),
         title = quoted(&format!("{} ({})", kind.title(), kind.topic())),

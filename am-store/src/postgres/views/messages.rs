@@ -149,7 +149,10 @@ fn case(f: &FieldSpec, out: &mut String) {
                 5 => "s = '\\x00000000'",
                 _ => "s = ''",
             };
-            writeln!(out, "      WHEN {tag} THEN o := CASE WHEN {default} THEN o - {name} ELSE o || jsonb_build_object({name}, {value}) END;")
+            writeln!(
+                out,
+                "      WHEN {tag} THEN o := CASE WHEN {default} THEN o - {name} ELSE o || jsonb_build_object({name}, {value}) END;"
+            )
         }
         _ => writeln!(out, "      WHEN {tag} THEN o := o || jsonb_build_object({name}, {value});"),
     };
@@ -158,10 +161,16 @@ fn case(f: &FieldSpec, out: &mut String) {
 fn finish(f: &FieldSpec, out: &mut String) {
     let (n, name) = (f.number, quoted(f.name));
     let _ = match f.ty {
-        _ if is_list(f) => writeln!(out, "  IF cardinality(a{n}) > 0 THEN\n    o := o || jsonb_build_object({name}, to_jsonb(a{n}));\n  END IF;"),
+        _ if is_list(f) => {
+            writeln!(out, "  IF cardinality(a{n}) > 0 THEN\n    o := o || jsonb_build_object({name}, to_jsonb(a{n}));\n  END IF;")
+        }
         FieldType::StringMap => writeln!(out, "  IF m{n} IS NOT NULL THEN\n    o := o || jsonb_build_object({name}, m{n});\n  END IF;"),
         FieldType::Message(_) => {
-            writeln!(out, "  IF m{n} IS NOT NULL THEN\n    o := o || jsonb_build_object({name}, {});\n  END IF;", json(f.ty, &format!("m{n}")))
+            writeln!(
+                out,
+                "  IF m{n} IS NOT NULL THEN\n    o := o || jsonb_build_object({name}, {});\n  END IF;",
+                json(f.ty, &format!("m{n}"))
+            )
         }
         _ => Ok(()),
     };

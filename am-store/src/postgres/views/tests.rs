@@ -93,7 +93,13 @@ async fn store(db: &mut PgConnection, scope: i32, r: &Reading) {
 
 /// From here on the session is a person's who may read the views and nothing else.
 async fn become_reader(db: &mut PgConnection, tenant: &str, user: &str) {
-    run(db, &format!("SET ROLE am_reader; SET search_path = am_sql; SET am.tenant = '{tenant}'; SET am.user_id = '{user}'; SET timezone = 'UTC'")).await;
+    run(
+        db,
+        &format!(
+            "SET ROLE am_reader; SET search_path = am_sql; SET am.tenant = '{tenant}'; SET am.user_id = '{user}'; SET timezone = 'UTC'"
+        ),
+    )
+    .await;
 }
 
 fn reading(topic: &str, at: i64, device: &str, payload: &impl Payload) -> Reading {
@@ -111,6 +117,19 @@ fn reading(topic: &str, at: i64, device: &str, payload: &impl Payload) -> Readin
         false => b,
     };
     b.metadata("room", "hall").build().unwrap()
+}
+
+#[test]
+fn the_page_about_sql_lists_every_view_with_its_columns() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sql.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let (before, _) = text.split_once("\n## Every kind\n").unwrap();
+    let want = format!("{before}\n## Every kind\n{}", super::listed(&Catalogue::builtin()));
+    if std::env::var_os("AM_WRITE_DOCS").is_some() {
+        std::fs::write(&page, &want).unwrap();
+    } else {
+        assert!(text == want, "docs/sql.md lists other views; run this test with AM_WRITE_DOCS=1");
+    }
 }
 
 #[tokio::test]
@@ -141,12 +160,8 @@ async fn numbers_and_texts_are_read_to_the_bit() {
     for bits in special.into_iter().chain((0..400).map(|_| g.number())) {
         let (double, single) = (f64::from_bits(bits), f32::from_bits((bits >> 32) as u32));
         let sql = "SELECT am_sql.f64($1), am_sql.f32($2), am_sql.unsigned64(am_sql.i64($1))::text, am_sql.signed32(am_sql.i32($2))";
-        let row = sqlx::query(sql)
-            .bind(double.to_le_bytes().to_vec())
-            .bind(single.to_le_bytes().to_vec())
-            .fetch_one(&mut db)
-            .await
-            .unwrap();
+        let row =
+            sqlx::query(sql).bind(double.to_le_bytes().to_vec()).bind(single.to_le_bytes().to_vec()).fetch_one(&mut db).await.unwrap();
         let (d, s): (f64, f32) = (row.get(0), row.get(1));
         assert!(d.to_bits() == double.to_bits() || d.is_nan() && double.is_nan(), "{bits:x}: {d:e} for {double:e}");
         assert!(s.to_bits() == single.to_bits() || s.is_nan() && single.is_nan(), "{bits:x}: {s:e} for {single:e}");
@@ -190,23 +205,45 @@ async fn views_have_the_columns_that_the_documents_name() {
     let spo2 = v1::Quantity { value: 97.5, code: "spo2".into(), ..Default::default() };
     store(&mut db, 1, &reading("device.health.vitals.raw", 6, "watch", &spo2)).await;
     let object = |class: &str, confidence| v1::objects_detected::Object { class: class.into(), confidence, ..Default::default() };
-    let seen = v1::ObjectsDetected { objects: vec![object("cup", 0.9), object("dog", 0.75)], width: 640, height: 480, ..Default::default() };
+    let seen =
+        v1::ObjectsDetected { objects: vec![object("cup", 0.9), object("dog", 0.75)], width: 640, height: 480 };
     store(&mut db, 1, &reading("media.image.objects_detected", 7, "phone", &seen)).await;
     let alert = v1::Alert { rule: "high".into(), severity: 2, value: Some(180.0), ..Default::default() };
     store(&mut db, 1, &reading("alert.rule.fired", 8, "watch", &alert)).await;
     become_reader(&mut db, "acme", "ada").await;
     for (sql, want) in [
-        ("SELECT string_agg(bpm || ' ' || zone || ' ' || confidence || ' ' || source, ',') FROM heart_rate WHERE bpm = 61", "61 cardio 0.5 strap"),
-        ("SELECT device_id || ' ' || time || ' ' || (metadata ->> 'room') FROM heart_rate ORDER BY recorded_at LIMIT 1", "watch 2026-03-01 00:00:00+00 hall"),
+        (
+            "SELECT string_agg(bpm || ' ' || zone || ' ' || confidence || ' ' || source, ',') FROM heart_rate WHERE bpm = 61",
+            "61 cardio 0.5 strap",
+        ),
+        (
+            "SELECT device_id || ' ' || time || ' ' || (metadata ->> 'room') FROM heart_rate ORDER BY recorded_at LIMIT 1",
+            "watch 2026-03-01 00:00:00+00 hall",
+        ),
         ("SELECT latitude + longitude FROM gps WHERE altitude IS NULL AND accuracy = 5", "31.830000000000002"),
-        ("SELECT string_agg(object_class || ' ' || confidence || ' ' || width, ',' ORDER BY object_class) FROM detected_objects", "cup 0.9 640,dog 0.75 640"),
+        (
+            "SELECT string_agg(object_class || ' ' || confidence || ' ' || width, ',' ORDER BY object_class) FROM detected_objects",
+            "cup 0.9 640,dog 0.75 640",
+        ),
         ("SELECT count(*) FROM sensor_readings", "16"),
-        ("SELECT data ->> 'bpm' || ' ' || trace_id FROM sensor_readings WHERE reading_type = 'heart_rate' ORDER BY recorded_at DESC LIMIT 1", "71 0af7651916cd43dd8448eb211c80319c"),
-        ("SELECT sum(value) || ' ' || min(unit) || ' ' || min(tenant_id) || ' ' || min(quality) FROM readings WHERE reading_type = 'heart_rate'", "786 /min acme 1"),
+        (
+            "SELECT data ->> 'bpm' || ' ' || trace_id FROM sensor_readings WHERE reading_type = 'heart_rate' ORDER BY recorded_at DESC LIMIT 1",
+            "71 0af7651916cd43dd8448eb211c80319c",
+        ),
+        (
+            "SELECT sum(value) || ' ' || min(unit) || ' ' || min(tenant_id) || ' ' || min(quality) FROM readings WHERE reading_type = 'heart_rate'",
+            "786 /min acme 1",
+        ),
         ("SELECT value || unit FROM readings WHERE reading_type = 'spo2'", "97.5%"),
         ("SELECT event_type || ' ' || severity || ' ' || (data ->> 'rule') FROM events", "alerts warning high"),
-        ("SELECT string_agg(avg_bpm || ' ' || min_bpm || ' ' || max_bpm || ' ' || reading_count, ',' ORDER BY bucket) FROM heart_rate_stats", "62 60 64 5,67 65 69 5,70.5 70 71 2"),
-        ("SELECT avg_value || ' ' || count || ' ' || round(stddev_value::numeric, 6) FROM readings_hourly WHERE reading_type = 'heart_rate'", "65.5 12 3.605551"),
+        (
+            "SELECT string_agg(avg_bpm || ' ' || min_bpm || ' ' || max_bpm || ' ' || reading_count, ',' ORDER BY bucket) FROM heart_rate_stats",
+            "62 60 64 5,67 65 69 5,70.5 70 71 2",
+        ),
+        (
+            "SELECT avg_value || ' ' || count || ' ' || round(stddev_value::numeric, 6) FROM readings_hourly WHERE reading_type = 'heart_rate'",
+            "65.5 12 3.605551",
+        ),
     ] {
         assert_eq!(text(&mut db, sql).await, want, "{sql}");
     }
@@ -215,7 +252,8 @@ async fn views_have_the_columns_that_the_documents_name() {
         INSERT INTO am.rollup SELECT stream, 2, extract(epoch FROM '2026-03-01'::timestamptz)::bigint / 3600, 6, sum(value), min(value), max(value), 17.5
         FROM am.reading WHERE seq <= 6 GROUP BY stream").await;
     become_reader(&mut db, "acme", "ada").await;
-    let hour = "SELECT avg_value || ' ' || count || ' ' || round(stddev_value::numeric, 6) FROM readings_hourly WHERE reading_type = 'heart_rate'";
+    let hour =
+        "SELECT avg_value || ' ' || count || ' ' || round(stddev_value::numeric, 6) FROM readings_hourly WHERE reading_type = 'heart_rate'";
     assert_eq!(text(&mut db, hour).await, "65.5 12 3.605551");
 }
 
@@ -250,8 +288,12 @@ async fn custody_p08_the_reader_sees_one_person_and_no_table() {
     // A function that the planner takes for cheap does not see what the view holds back.
     become_reader(&mut db, "acme", "ada").await;
     run(&mut db, "RESET ROLE").await;
-    run(&mut db, "CREATE FUNCTION am_sql.peek(x text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN
-        IF x LIKE 'of-2' OR x LIKE 'of-3' THEN RAISE EXCEPTION 'seen: %', x; END IF; RETURN true; END $$").await;
+    run(
+        &mut db,
+        "CREATE FUNCTION am_sql.peek(x text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN
+        IF x LIKE 'of-2' OR x LIKE 'of-3' THEN RAISE EXCEPTION 'seen: %', x; END IF; RETURN true; END $$",
+    )
+    .await;
     become_reader(&mut db, "acme", "ada").await;
     for view in ["heart_rate", "sensor_readings", "gps", "transcripts"] {
         assert_ne!(text(&mut db, &format!("SELECT count(*) FROM {view} WHERE am_sql.peek(device_id)")).await, "0", "{view}");
@@ -284,13 +326,17 @@ async fn custody_p08_what_is_alike_is_found_within_one_persons_vectors() {
             store(&mut db, scope, &reading(kind.topic(), n, &format!("of-{scope}"), &note)).await;
         }
     }
-    run(&mut db, "INSERT INTO am.vector_1 (scope, stream, at, ns, id, part, v)
+    run(
+        &mut db,
+        "INSERT INTO am.vector_1 (scope, stream, at, ns, id, part, v)
           SELECT st.scope, r.stream, r.at, r.ns, r.id, 0, format('[1,%s,0]', extract(second FROM r.at)::int / 10.0)::vector
           FROM am.reading r JOIN am.stream st ON st.id = r.stream;
         INSERT INTO am.vector_2 (scope, stream, at, ns, id, part, v)
           SELECT st.scope, r.stream, r.at, r.ns, r.id, 0, array_fill(extract(second FROM r.at)::real, ARRAY[2001])::vector
           FROM am.reading r JOIN am.stream st ON st.id = r.stream;
-        UPDATE am.reading SET flags = 4 WHERE seq % 20 = 1").await;
+        UPDATE am.reading SET flags = 4 WHERE seq % 20 = 1",
+    )
+    .await;
     let best = "SELECT string_agg(r.data ->> 'text' || ' ' || round(s.similarity::numeric, 4), ',' ORDER BY s.similarity DESC)
         FROM search_similar('[1,0.2,0]', 3) AS s JOIN (SELECT data, recorded_at FROM sensor_readings) AS r
         ON r.recorded_at = (SELECT (e.metadata ->> 'recorded_at')::timestamptz FROM embeddings e WHERE e.id = s.id)";
@@ -300,7 +346,10 @@ async fn custody_p08_what_is_alike_is_found_within_one_persons_vectors() {
     assert_eq!(text(&mut db, best).await, "note 2 1.0000,note 3 0.9956,note 1 0.9952");
     let far = "SELECT string_agg(round(similarity::numeric, 2)::text, ',') FROM search_similar(array_fill(5::real, ARRAY[2001])::vector, 2, 'wide')";
     assert_eq!(text(&mut db, far).await, "0.00,-44.73");
-    assert_eq!(text(&mut db, "SELECT count(*) || ' ' || min(source_type) || ' ' || max(metadata ->> 'device_id') FROM embeddings").await, "38 notes of-1");
+    assert_eq!(
+        text(&mut db, "SELECT count(*) || ' ' || min(source_type) || ' ' || max(metadata ->> 'device_id') FROM embeddings").await,
+        "38 notes of-1"
+    );
     for (tenant, user, n) in [("acme", "bob", "38"), ("acme", "nobody", "0"), ("", "", "0")] {
         become_reader(&mut db, tenant, user).await;
         run(&mut db, "SET search_path = am_sql, public").await;

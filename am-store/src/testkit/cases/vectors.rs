@@ -285,7 +285,7 @@ async fn unknown_reading(kit: Kit) -> Outcome {
     let items = [(&never, 0, along(0, 0.0)), (&there, 0, along(0, 0.0)), (&strange, 0, along(0, 0.0))];
     let missing = VectorOutcome::Refused(VectorFault::UnknownReading);
     same_list("item by item", &put(&kit, &items).await?, &[missing, VectorOutcome::Added, missing])?;
-    kit.put_new(&[never.clone()]).await?;
+    kit.put_new(std::slice::from_ref(&never)).await?;
     same_list("nothing was kept for later", &found(&ask(&kit, VectorQuery::new(MODEL, along(0, 0.0))).await?), &[(there, 0)])?;
     same_list("once it is stored", &put(&kit, &[(&never, 0, along(0, 0.0))]).await?, &[VectorOutcome::Added])
 }
