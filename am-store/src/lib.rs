@@ -32,6 +32,7 @@
 mod ancestry;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod buckets;
+pub mod bus;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod conflict;
 pub mod cursor;

@@ -48,7 +48,8 @@ enum Address {
 }
 
 fn parse(url: &str) -> Result<Address> {
-    let bad = |why: String| Error::new(Code::BAD_STORE_URL, format!("{why}; there are memory:, sqlite:PATH and postgres://…")).op("store.open");
+    let bad =
+        |why: String| Error::new(Code::BAD_STORE_URL, format!("{why}; there are memory:, sqlite:PATH and postgres://…")).op("store.open");
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Address::Memory),
         Some(("memory", rest)) => Err(bad(format!("memory: takes nothing behind it, found {rest:?}"))),

@@ -38,7 +38,7 @@ pub trait Tails: Send + Sync {
     ///
     /// # Errors
     /// `BUS_UNAVAILABLE`. `BUS_TRIMMED` when messages behind `after` were removed before this reader had them: the message names the
-    /// first that is left.
+    /// first that is left; also when the stream ends before `after`, because it was made anew.
     async fn open(&self, spec: TailSpec) -> Result<Box<dyn Tail>>;
 
     /// The place of the newest message of a stream; 0 when it never had one.
@@ -46,6 +46,12 @@ pub trait Tails: Send + Sync {
     /// # Errors
     /// `BUS_UNAVAILABLE`.
     async fn head(&self, area: Area) -> Result<u64>;
+
+    /// How many messages of its topics the reader of this name is not done with; `None` when nobody reads under it.
+    ///
+    /// # Errors
+    /// `BUS_UNAVAILABLE`.
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>>;
 }
 
 /// A reader in order. Each message comes once, in the order of its stream, also over lost connections.

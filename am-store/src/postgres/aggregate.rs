@@ -18,8 +18,7 @@ use crate::model::{Aggregate, AggregateQuery, Bucket, BucketWidth};
 /// The buckets of a query, by start.
 pub(super) async fn buckets(db: &Db, ctx: &Ctx, q: &AggregateQuery) -> Result<Vec<Bucket>, Failure> {
     let mut tx = db.snapshot(ctx).await?;
-    let streams: Vec<i32> =
-        of_scope(&mut tx, &db.catalogue, ctx.scope(), &[q.kind], &q.devices).await?.into_iter().map(|s| s.id).collect();
+    let streams: Vec<i32> = of_scope(&mut tx, &db.catalogue, ctx.scope(), &[q.kind], &q.devices).await?.into_iter().map(|s| s.id).collect();
     if streams.is_empty() {
         return Ok(Vec::new());
     }

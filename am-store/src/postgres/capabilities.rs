@@ -162,7 +162,9 @@ pub(super) async fn detect(address: &Address, o: &PostgresOptions) -> Result<Cap
     };
     notes.push(match level {
         Level::Plain => "readings are one plain table; rollups are AM's own job".into(),
-        Level::Apache => "compression and policies are off: this build of TimescaleDB has the Apache licence; rollups are AM's own job".to_owned(),
+        Level::Apache => {
+            "compression and policies are off: this build of TimescaleDB has the Apache licence; rollups are AM's own job".to_owned()
+        }
         Level::Community => "old chunks are compressed; readings have no row-level security, which excludes that".into(),
     });
     durable(place, o, found.fsync, found.full_page_writes, &mut notes)?;

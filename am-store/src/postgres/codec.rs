@@ -53,11 +53,10 @@ pub(super) fn same_body(stored: &[u8], reading: &Reading) -> bool {
 pub(super) fn read_body(stored: &[u8]) -> Result<Bytes> {
     match stored.split_first() {
         Some((&PLAIN, body)) => Ok(Bytes::copy_from_slice(body)),
-        Some((n, _)) => Err(Error::new(
-            Code::STORE_NEWER,
-            format!("a stored body has format {n}, this version reads format {PLAIN}"),
-        )
-        .op("postgres.read")),
+        Some((n, _)) => {
+            Err(Error::new(Code::STORE_NEWER, format!("a stored body has format {n}, this version reads format {PLAIN}"))
+                .op("postgres.read"))
+        }
         None => Err(damaged("an empty body")),
     }
 }
@@ -97,8 +96,7 @@ impl Row {
     /// The reading it holds.
     pub(super) fn reading(self, kind: Kind, device: &DeviceId) -> Result<Reading> {
         let id = self.id.reading();
-        Reading::from_parts(kind, device.clone(), self.at.time(), id, self.body)
-            .map_err(|e| damaged(format_args!("{kind} {id}")).source(e))
+        Reading::from_parts(kind, device.clone(), self.at.time(), id, self.body).map_err(|e| damaged(format_args!("{kind} {id}")).source(e))
     }
 
     /// The reading with all that the store knows of it.

@@ -172,15 +172,16 @@ impl DeadLetters for Postgres {
         let work = async {
             let mut tx = self.db.change(Some(ctx.scope())).await?;
             let scope = scope_id(&mut tx, ctx.scope()).await?.ok_or_else(|| unknown(&letter.id))?;
-            let done = sqlx::query("UPDATE dead_letter SET code = $3, findings = $4, message = $5, attempts = $6 WHERE scope = $1 AND id = $2")
-                .bind(scope)
-                .bind(&*escaped(&letter.id))
-                .bind(i32::from(letter.code.number()))
-                .bind(findings_text(&letter))
-                .bind(&*escaped(&letter.message))
-                .bind(i64::from(letter.attempts))
-                .execute(&mut *tx)
-                .await?;
+            let done =
+                sqlx::query("UPDATE dead_letter SET code = $3, findings = $4, message = $5, attempts = $6 WHERE scope = $1 AND id = $2")
+                    .bind(scope)
+                    .bind(&*escaped(&letter.id))
+                    .bind(i32::from(letter.code.number()))
+                    .bind(findings_text(&letter))
+                    .bind(&*escaped(&letter.message))
+                    .bind(i64::from(letter.attempts))
+                    .execute(&mut *tx)
+                    .await?;
             tx.commit().await?;
             if done.rows_affected() == 0 { Err(unknown(&letter.id)) } else { Ok(()) }
         };

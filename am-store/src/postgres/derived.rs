@@ -187,7 +187,8 @@ async fn lineage(
     seq: &impl Fn(usize) -> i64,
     out: &mut Inserted,
 ) -> Result<(), Failure> {
-    let time = |t: &Option<prost_types::Timestamp>| t.as_ref().and_then(|t| Timestamp::from_parts(t.seconds, t.nanos)).map(Timestamp::as_nanos);
+    let time =
+        |t: &Option<prost_types::Timestamp>| t.as_ref().and_then(|t| Timestamp::from_parts(t.seconds, t.nanos)).map(Timestamp::as_nanos);
     let mut inputs: Vec<Input> = Vec::new();
     let mut longest: BTreeMap<i32, (StreamName, i64)> = BTreeMap::new();
     for n in plan.0.keys() {

@@ -118,12 +118,11 @@ impl Devices for Postgres {
     async fn key(&self, id: &str) -> Result<Option<ApiKey>> {
         let work = async {
             let mut tx = self.db.pool.snapshot(None).await?;
-            let found = sqlx::query(
-                "SELECT id, hash, tenant_id, user_id, device, expires_at, revoked_at, created_at FROM api_key WHERE id = $1",
-            )
-            .bind(&*escaped(id))
-            .fetch_optional(&mut *tx)
-            .await?;
+            let found =
+                sqlx::query("SELECT id, hash, tenant_id, user_id, device, expires_at, revoked_at, created_at FROM api_key WHERE id = $1")
+                    .bind(&*escaped(id))
+                    .fetch_optional(&mut *tx)
+                    .await?;
             found.map(|r| api_key(&r)).transpose()
         };
         self.db.run(None, "postgres.devices", work).await

@@ -61,9 +61,22 @@ impl Failure {
         }
     }
 
+    /// The connection is gone. What was not committed did not happen.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Failure::Broken(e) if lost(e))
+    }
+
     /// A key was there already where none was expected.
     pub(super) fn is_taken(&self) -> bool {
         matches!(self, Failure::Broken(e) if state(e).as_deref() == Some("23505"))
+    }
+}
+
+/// The connection is gone: a restart of the server, or a session that it ended.
+pub(super) fn lost(e: &sqlx::Error) -> bool {
+    match state(e) {
+        Some(s) => s.starts_with("57P") || s.starts_with("08") || s == "25P03",
+        None => matches!(e, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),
     }
 }
 
@@ -81,9 +94,11 @@ pub(super) fn code_of(e: &sqlx::Error) -> Code {
     let Some(state) = state(e) else {
         return match e {
             sqlx::Error::PoolClosed => Code::CLOSED,
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-                Code::STORE_UNAVAILABLE
-            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Code::STORE_UNAVAILABLE,
             sqlx::Error::Configuration(_) => Code::BAD_STORE_URL,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Code::STORE_CORRUPT,
             _ => Code::INTERNAL,

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::codec::{COLUMNS, Row};
-use super::errors::{Failure, closed, damaged};
+use super::errors::{Failure, closed, damaged, lost};
 use super::streams::named;
 use super::types::{At, Id, Micros};
 use super::{Db, Postgres};
@@ -26,10 +26,10 @@ const MAX_RUN: i64 = 1_024;
 /// The newest place that can be read, and every place up to it with it: nothing comes between any more.
 pub(super) async fn head(db: &Db) -> std::result::Result<Seq, Failure> {
     // Outside of any transaction: it needs to see what was committed a moment ago.
-    let mut left = 16;
+    let mut left = db.pool.plain().options().get_max_connections();
     loop {
         match sqlx::query_scalar::<_, i64>("SELECT head()").fetch_one(db.pool.plain()).await {
-            Err(sqlx::Error::Io(_)) if left > 0 => left -= 1,
+            Err(e) if left > 0 && lost(&e) => left -= 1,
             done => return Ok(done? as Seq),
         }
     }

@@ -11,7 +11,7 @@ use super::feed::head;
 use super::insert::{self, Fate, Item, Means};
 use super::rows::Way;
 use super::types::{escaped, plain};
-use super::{Db, Postgres, dead_letters, ingest};
+use super::{Db, Postgres, dead_letters, ingest, pool};
 use crate::conflict::conflict;
 use crate::limits::bad;
 use crate::model::{FlowCommit, FlowCommitted, PutOutcome, Seq};
@@ -120,7 +120,7 @@ async fn commit(db: &Db, c: &FlowCommit, words: &Words) -> std::result::Result<F
     if done.extent.is_some() || !done.corpus.is_empty() {
         ingest::close_derived(&mut tx, &done).await?;
     }
-    tx.commit().await?;
+    pool::commit(tx, "postgres.commit", &db.place).await?;
     for (name, span, input_span) in &done.widened {
         db.names.widen(name, *span, *input_span);
     }
@@ -198,7 +198,7 @@ impl Flows for Postgres {
             loop {
                 tries += 1;
                 match commit(db, &c, &words).await {
-                    Err(f) if f.is_of_the_moment() && tries < TRIES => {}
+                    Err(f) if (f.is_of_the_moment() || f.is_lost()) && tries < TRIES => {}
                     done => return done,
                 }
             }

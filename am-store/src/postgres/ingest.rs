@@ -38,7 +38,8 @@ impl Batch {
 /// The numbers of a batch's scope and client.
 pub(super) struct Known {
     scope: i32,
-    client: i32,
+    /// `None` for what a flow made elsewhere: it is not received, belongs to no batch and counts nowhere.
+    client: Option<i32>,
 }
 
 /// The streams that readings of scopes name, themselves or in their lineage, and that have no number here yet.
@@ -69,7 +70,11 @@ pub(super) fn unknown<'r>(
 pub(super) async fn know(pool: &PgPool, names: &Names, catalogue: &Catalogue, batches: &[&Batch]) -> Result<Vec<Known>, Failure> {
     let mut known = Vec::with_capacity(batches.len());
     for b in batches {
-        known.push(Known { scope: names.scope(pool, &b.scope).await?, client: names.client(pool, &b.ingest.provenance).await? });
+        let client = match b.ingest.flow {
+            None => Some(names.client(pool, &b.ingest.provenance).await?),
+            Some(_) => None,
+        };
+        known.push(Known { scope: names.scope(pool, &b.scope).await?, client });
     }
     let readings = known.iter().zip(batches).flat_map(|(k, b)| b.ingest.readings.iter().map(|r| (k.scope, r)));
     let wanted = unknown(names, catalogue, readings);
@@ -86,29 +91,33 @@ pub(super) async fn put(
     known: &[Known],
 ) -> Result<(Vec<IngestOutcome>, Inserted), Failure> {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(batches.iter().map(|b| b.ingest.readings.len()).sum());
-    for (n, (b, k)) in batches.iter().zip(known).enumerate() {
+    let mut received = 0;
+    for (b, k) in batches.iter().zip(known) {
+        let number = k.client.map(|_| received);
+        received += usize::from(number.is_some());
         for (r, reading) in b.ingest.readings.iter().enumerate() {
             let stream = match items.last() {
                 Some(l) if l.scope == k.scope && l.reading.kind() == reading.kind() && l.reading.device() == reading.device() => l.stream,
                 _ => means.names.stream(&(k.scope, reading.kind(), reading.device().clone())).ok_or(Failure::Raced)?,
             };
             let origin = b.ingest.provenance.origin;
-            items.push(Item { scope: k.scope, stream, reading, words: b.words.at(r), origin, batch: Some(n) });
+            items.push(Item { scope: k.scope, stream, reading, words: b.words.at(r), origin, batch: number });
         }
     }
-    let done = insert::insert(conn, means, &items, batches.len()).await?;
+    let done = insert::insert(conn, means, &items, received).await?;
     let mut fates = done.fates.iter();
+    let mut numbers = done.batches.iter();
     let mut outcomes = Vec::with_capacity(batches.len());
     let mut letters: Vec<(usize, i32, DeadLetter)> = Vec::new();
     for (n, (b, k)) in batches.iter().zip(known).enumerate() {
-        let number = done.batches.get(n).copied().unwrap_or(0) as u64;
+        let number = k.client.and_then(|_| numbers.next()).copied().unwrap_or(0) as u64;
         let mut out = IngestOutcome { readings: Vec::with_capacity(b.ingest.readings.len()), parked: Vec::new(), batch: number };
         for (reading, fate) in b.ingest.readings.iter().zip(fates.by_ref()) {
             out.readings.push(match fate {
                 Fate::Stored(seq, _) => PutOutcome::Stored(*seq),
                 Fate::Duplicate => PutOutcome::Duplicate,
                 Fate::Conflict => {
-                    let letter = conflict(now, &b.scope, "ingest", reading);
+                    let letter = conflict(now, &b.scope, b.ingest.stage(), reading);
                     let id = letter.id.clone();
                     letters.push((n, k.scope, letter));
                     PutOutcome::Conflict(id)
@@ -170,10 +179,12 @@ async fn finish(
     counts: &[Counted],
     done: &Inserted,
 ) -> Result<(), Failure> {
-    let ps: Vec<&Provenance> = batches.iter().map(|b| &b.ingest.provenance).collect();
     let received = |c: &Counted| c.stored + c.duplicate + c.discarded + c.dead;
+    let mut rows: Vec<(&Provenance, i32, i32, u64, &Counted)> = Vec::with_capacity(batches.len());
     let mut tally: BTreeMap<i32, [i64; 7]> = BTreeMap::new();
-    for (k, c) in known.iter().zip(counts) {
+    for (((b, k), c), o) in batches.iter().zip(known).zip(counts).zip(outcomes) {
+        let Some(client) = k.client else { continue };
+        rows.push((&b.ingest.provenance, k.scope, client, o.batch, c));
         let t = tally.entry(k.scope).or_default();
         for (sum, n) in t.iter_mut().zip([received(c), c.stored, c.duplicate, c.discarded, c.dead]) {
             *sum += n;
@@ -190,20 +201,20 @@ async fn finish(
            AS b (batch, scope, client, batch_id, traceparent, received_at, sent_at, monotonic_ns, origin, received, stored, duplicate,
              discarded, dead)",
     )
-    .bind(outcomes.iter().map(|o| o.batch as i64).collect::<Vec<_>>())
-    .bind(known.iter().map(|k| k.scope).collect::<Vec<_>>())
-    .bind(known.iter().map(|k| k.client).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| escaped(&p.batch_id).into_owned()).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| escaped(&p.traceparent).into_owned()).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| p.received_at.as_nanos()).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| p.sent_at.map(Timestamp::as_nanos)).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| p.monotonic_ns as i64).collect::<Vec<_>>())
-    .bind(ps.iter().map(|p| p.origin as i16).collect::<Vec<_>>())
-    .bind(counts.iter().map(received).collect::<Vec<_>>())
-    .bind(counts.iter().map(|c| c.stored).collect::<Vec<_>>())
-    .bind(counts.iter().map(|c| c.duplicate).collect::<Vec<_>>())
-    .bind(counts.iter().map(|c| c.discarded).collect::<Vec<_>>())
-    .bind(counts.iter().map(|c| c.dead).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.3 as i64).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.1).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.2).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| escaped(&r.0.batch_id).into_owned()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| escaped(&r.0.traceparent).into_owned()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.0.received_at.as_nanos()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.0.sent_at.map(Timestamp::as_nanos)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.0.monotonic_ns as i64).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.0.origin as i16).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| received(r.4)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.4.stored).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.4.duplicate).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.4.discarded).collect::<Vec<_>>())
+    .bind(rows.iter().map(|r| r.4.dead).collect::<Vec<_>>())
     .execute(&mut *conn)
     .await?;
     close(conn, &tally, done.extent).await

@@ -86,12 +86,7 @@ fn by_key(items: &[Item<'_>]) -> BTreeMap<Key, (usize, Vec<usize>)> {
 }
 
 /// Inserts readings with all that belongs to them.
-pub(super) async fn insert(
-    conn: &mut PgConnection,
-    means: &Means<'_>,
-    items: &[Item<'_>],
-    batches: usize,
-) -> Result<Inserted, Failure> {
+pub(super) async fn insert(conn: &mut PgConnection, means: &Means<'_>, items: &[Item<'_>], batches: usize) -> Result<Inserted, Failure> {
     let keys = by_key(items);
     let firsts: Vec<(Key, usize)> = keys.iter().map(|(k, (n, _))| (*k, *n)).collect();
     // What is known to be there already, by item.
@@ -119,7 +114,8 @@ pub(super) async fn insert(
             return Err(Failure::Raced);
         }
     }
-    let stored: Vec<usize> = (0..items.len()).filter(|n| places.of.get(*n).copied().flatten().is_some() && !there.contains_key(n)).collect();
+    let stored: Vec<usize> =
+        (0..items.len()).filter(|n| places.of.get(*n).copied().flatten().is_some() && !there.contains_key(n)).collect();
     let mut out = Inserted {
         fates: Vec::with_capacity(items.len()),
         batches: batch_numbers,
@@ -195,8 +191,7 @@ async fn skipped(
         .bind(max)
         .fetch_all(&mut *conn)
         .await?;
-    let missing: Vec<(Key, usize)> =
-        new.iter().zip(rows).filter(|(_, r)| mine.binary_search(&r.seq).is_err()).map(|(k, _)| *k).collect();
+    let missing: Vec<(Key, usize)> = new.iter().zip(rows).filter(|(_, r)| mine.binary_search(&r.seq).is_err()).map(|(k, _)| *k).collect();
     bodies(conn, &missing, there).await?;
     match missing.iter().all(|(_, n)| there.contains_key(n)) {
         true => Ok(()),
@@ -206,11 +201,7 @@ async fn skipped(
 }
 
 /// The stored bodies under these keys, by item.
-pub(super) async fn bodies(
-    conn: &mut PgConnection,
-    keys: &[(Key, usize)],
-    there: &mut HashMap<usize, Vec<u8>>,
-) -> Result<(), Failure> {
+pub(super) async fn bodies(conn: &mut PgConnection, keys: &[(Key, usize)], there: &mut HashMap<usize, Vec<u8>>) -> Result<(), Failure> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -295,10 +286,13 @@ fn fates(
         for n in behind {
             let Some(other) = items.get(*n) else { continue };
             // Against what is stored, which may be neither of the two.
-            say(*n, compared(match there.get(first) {
-                Some(body) => codec::same_body(body, other.reading),
-                None => one.reading.body() == other.reading.body(),
-            }));
+            say(
+                *n,
+                compared(match there.get(first) {
+                    Some(body) => codec::same_body(body, other.reading),
+                    None => one.reading.body() == other.reading.body(),
+                }),
+            );
         }
     }
     out

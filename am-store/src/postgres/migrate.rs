@@ -38,10 +38,8 @@ pub(super) async fn inspect(conn: &mut PgConnection, place: &str, schema: &str) 
             .op("postgres.open")),
         };
     }
-    let version: Option<i32> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT max(version) FROM {schema}.am_version")))
-        .fetch_one(conn)
-        .await
-        .map_err(sql)?;
+    let version: Option<i32> =
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT max(version) FROM {schema}.am_version"))).fetch_one(conn).await.map_err(sql)?;
     match version.unwrap_or(0) {
         0 => Ok(Found::Empty),
         v if v > newest() => Err(Error::new(

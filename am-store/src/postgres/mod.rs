@@ -156,17 +156,6 @@ impl Db {
             false => Ok(()),
         }
     }
-
-    /// A transaction on a writers' connection. After a restart of the server every idle connection is dead, and each says so once.
-    async fn begin_writing(&self, pool: &PgPool) -> std::result::Result<Transaction<'static, Engine>, Failure> {
-        let mut left = pool.options().get_max_connections();
-        loop {
-            match pool.begin().await {
-                Err(sqlx::Error::Io(_)) if left > 0 => left -= 1,
-                done => return Ok(done?),
-            }
-        }
-    }
 }
 
 /// Why a call is not waited for any longer. A write may still happen, and is then found as a duplicate.

@@ -11,6 +11,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 
 use super::errors::{Failure, damaged};
+use super::pool::alive;
 use super::types::escaped;
 use crate::model::Provenance;
 
@@ -86,7 +87,7 @@ impl Names {
         if let Some(id) = self.scopes.read().get(scope) {
             return Ok(*id);
         }
-        let mut conn = pool.acquire().await?;
+        let mut conn = alive(pool).await?;
         let (tenant, user) = (scope.tenant().as_str(), scope.user().as_str());
         sqlx::query(
             "INSERT INTO scope (tenant_id, user_id) SELECT $1, $2
@@ -107,7 +108,7 @@ impl Names {
         if let Some(id) = self.clients.read().get(&name) {
             return Ok(*id);
         }
-        let mut conn = pool.acquire().await?;
+        let mut conn = alive(pool).await?;
         let [a, b, c, d] = &name;
         sqlx::query(
             "INSERT INTO client (name, version, key_id, boot_id) SELECT $1, $2, $3, $4
@@ -144,7 +145,7 @@ impl Names {
         let mut missing = missing;
         missing.sort();
         missing.dedup();
-        let mut conn = pool.acquire().await?;
+        let mut conn = alive(pool).await?;
         let found = self.look_up(&mut conn, &missing).await?;
         if found < missing.len() {
             let (scopes, topics, devices) = columns(&missing);

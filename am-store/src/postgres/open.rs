@@ -134,7 +134,10 @@ async fn sessions(address: &Address, o: &PostgresOptions, c: &mut Capabilities, 
         r = look(&mut conn, o).await.map_err(sql)?;
     }
     if !r.usable {
-        let text = format!("{}: this role may not read the tables of the schema {}; grant it the role am_app, or use its owner", address.place, o.schema);
+        let text = format!(
+            "{}: this role may not read the tables of the schema {}; grant it the role am_app, or use its owner",
+            address.place, o.schema
+        );
         return Err(Error::new(Code::STORE_REFUSED, text).op("postgres.open"));
     }
     if !matches!(r.commit.as_str(), "on" | "remote_apply" | "remote_write") {

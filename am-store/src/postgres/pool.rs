@@ -1,10 +1,11 @@
 //! Connections that read and do small writes.
 
 use am_core::Scope;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
-use super::errors::Failure;
+use super::errors::{Failure, lost};
 
 /// One view of the database, in which nothing changes: rows, rollups and watermark belong together.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -46,8 +47,7 @@ impl Pool {
         let mut left = self.size;
         loop {
             match self.pool.begin_with(AssertSqlSafe(text.clone())).await {
-                Err(sqlx::Error::Io(_)) if left > 0 => left -= 1,
-                Err(e) if left > 0 && super::errors::state(&e).is_some_and(|s| s.starts_with("57P") || s.starts_with("25P")) => left -= 1,
+                Err(e) if left > 0 && lost(&e) => left -= 1,
                 done => return Ok(done?),
             }
         }
@@ -71,6 +71,37 @@ impl Pool {
     /// Waits for what is in flight, then closes all connections.
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// A connection that is alive, for statements alone.
+pub(super) async fn alive(pool: &PgPool) -> Result<PoolConnection<Postgres>, Failure> {
+    let mut left = pool.options().get_max_connections();
+    loop {
+        let mut conn = pool.acquire().await?;
+        match conn.ping().await {
+            Err(e) if left > 0 && lost(&e) => left -= 1,
+            done => return Ok(done.map(|()| conn)?),
+        }
+    }
+}
+
+/// A transaction on a connection that is alive.
+pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Failure> {
+    let mut left = pool.options().get_max_connections();
+    loop {
+        match pool.begin().await {
+            Err(e) if left > 0 && lost(&e) => left -= 1,
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Commits. When the answer is lost, nobody knows whether it happened: that is said, and not tried again here.
+pub(super) async fn commit(tx: Transaction<'static, Postgres>, op: &'static str, place: &str) -> Result<(), Failure> {
+    match tx.commit().await {
+        Err(e) if lost(&e) => Err(Failure::Refused(super::errors::explain(op, place, e))),
+        done => Ok(done?),
     }
 }
 

@@ -30,11 +30,12 @@ pub(super) async fn get(
     if names.is_empty() {
         return Ok(out);
     }
-    let streams: HashMap<(&'static str, String), super::streams::StreamRow> = of_scope(conn, &db.catalogue, ctx.scope(), &kinds(names), &devices(names))
-        .await?
-        .into_iter()
-        .map(|s| ((s.kind.topic(), s.device.as_str().to_owned()), s))
-        .collect();
+    let streams: HashMap<(&'static str, String), super::streams::StreamRow> =
+        of_scope(conn, &db.catalogue, ctx.scope(), &kinds(names), &devices(names))
+            .await?
+            .into_iter()
+            .map(|s| ((s.kind.topic(), s.device.as_str().to_owned()), s))
+            .collect();
     let mut wanted: HashMap<(i32, At, Id), Vec<usize>> = HashMap::new();
     for (n, name) in names.iter().enumerate() {
         if let Some(s) = streams.get(&(name.kind.topic(), name.device.as_str().to_owned())) {
@@ -117,6 +118,7 @@ async fn latest(db: &Db, ctx: &Ctx, query: &LatestQuery) -> std::result::Result<
 #[async_trait]
 impl Readings for Postgres {
     async fn put(&self, ctx: &Ctx, batch: Ingest) -> Result<IngestOutcome> {
+        batch.check()?;
         let words = Words::of(batch.readings.iter());
         let batch = Batch { scope: ctx.scope().clone(), ingest: batch, words };
         let work = async {

@@ -10,7 +10,7 @@ use sqlx::{Postgres, Row, Transaction};
 
 use super::Db;
 use super::errors::Failure;
-use super::{rollup_plan, rollup_step};
+use super::{pool, rollup_plan, rollup_step};
 use crate::model::{Aggregate, BucketWidth, Seq};
 
 /// The columns of a rollup that [`read`] expects.
@@ -118,7 +118,7 @@ impl Rollups {
 
     /// A transaction of the one that works on rollups.
     async fn begin(&self, wait: bool) -> Result<Option<Transaction<'static, Postgres>>, Failure> {
-        let mut tx = self.db.begin_writing(&self.pool).await?;
+        let mut tx = pool::begin(&self.pool).await?;
         if wait {
             sqlx::query("SELECT pg_advisory_xact_lock(('rollup'::regclass::oid::bigint % 2147483647)::int, 0)").execute(&mut *tx).await?;
             return Ok(Some(tx));

@@ -46,14 +46,16 @@ pub(super) async fn rows(conn: &mut PgConnection, stream: i32, from: i64, to: i6
 /// Rolls up a stretch of the feed behind `from`; gives the new watermark.
 pub(super) async fn step(conn: &mut PgConnection, db: &Db, from: i64, head: i64) -> Result<i64, Failure> {
     let Some(s) = stretch(conn, from, head).await? else { return Ok(head) };
-    let events = sqlx::query("SELECT stream, at, ns FROM event WHERE seq > $1 AND seq <= $2").bind(from).bind(s.upto).fetch_all(&mut *conn).await?;
-    let readings = sqlx::query("SELECT stream, at, ns, flags, value FROM reading WHERE seq > $1 AND seq <= $2 AND at BETWEEN $3 AND $4 ORDER BY seq")
-        .bind(from)
-        .bind(s.upto)
-        .bind(s.min)
-        .bind(s.max)
-        .fetch_all(&mut *conn)
-        .await?;
+    let events =
+        sqlx::query("SELECT stream, at, ns FROM event WHERE seq > $1 AND seq <= $2").bind(from).bind(s.upto).fetch_all(&mut *conn).await?;
+    let readings =
+        sqlx::query("SELECT stream, at, ns, flags, value FROM reading WHERE seq > $1 AND seq <= $2 AND at BETWEEN $3 AND $4 ORDER BY seq")
+            .bind(from)
+            .bind(s.upto)
+            .bind(s.min)
+            .bind(s.max)
+            .fetch_all(&mut *conn)
+            .await?;
     let mut streams = BTreeSet::new();
     for r in events.iter().chain(&readings) {
         streams.insert(r.try_get_unchecked::<i32, _>(0)?);

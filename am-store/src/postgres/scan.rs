@@ -110,8 +110,12 @@ impl Walk {
 fn sql(order: Order) -> String {
     let columns = COLUMNS;
     let (from, to, direction) = match order {
-        Order::TimeAscending => ("at >= w.at AND (at, ns, id) > (w.at, w.ns, w.id)", "at <= w.end_at AND (at, ns) < (w.end_at, w.end_ns)", ""),
-        Order::TimeDescending => ("at <= w.at AND (at, ns, id) < (w.at, w.ns, w.id)", "at >= w.end_at AND (at, ns) >= (w.end_at, w.end_ns)", " DESC"),
+        Order::TimeAscending => {
+            ("at >= w.at AND (at, ns, id) > (w.at, w.ns, w.id)", "at <= w.end_at AND (at, ns) < (w.end_at, w.end_ns)", "")
+        }
+        Order::TimeDescending => {
+            ("at <= w.at AND (at, ns, id) < (w.at, w.ns, w.id)", "at >= w.end_at AND (at, ns) >= (w.end_at, w.end_ns)", " DESC")
+        }
     };
     format!(
         "SELECT r.*, w.n FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::smallint[], $5::uuid[], $6::timestamptz[], $7::smallint[])
@@ -219,9 +223,12 @@ mod tests {
     fn edges_stand_around_a_time() {
         let t = 1_772_352_000_000_000_000;
         let here = |id: Id| (At::of_nanos(t), id);
-        for (edge, descending, includes) in
-            [(Edge::before(t, false), false, true), (Edge::behind(t, false), false, false), (Edge::before(t, true), true, true), (Edge::behind(t, true), true, false)]
-        {
+        for (edge, descending, includes) in [
+            (Edge::before(t, false), false, true),
+            (Edge::behind(t, false), false, false),
+            (Edge::before(t, true), true, true),
+            (Edge::behind(t, true), true, false),
+        ] {
             for id in [Id::LEAST, Id([7; 16]), Id::MOST] {
                 let comes = if descending { here(id) < (edge.at, edge.id) } else { here(id) > (edge.at, edge.id) };
                 assert_eq!(comes, includes, "{edge:?} {id:?}");

@@ -60,7 +60,8 @@ async fn candidates(
         if let Some(df) = df.get_mut(n) {
             *df += 1;
         }
-        let candidate = found.entry(r.try_get_unchecked(1)?).or_insert(Candidate { length: length as u32, at, counts: Vec::with_capacity(1) });
+        let candidate =
+            found.entry(r.try_get_unchecked(1)?).or_insert(Candidate { length: length as u32, at, counts: Vec::with_capacity(1) });
         candidate.counts.push((n, tf as u32));
     }
     Ok((found, df))

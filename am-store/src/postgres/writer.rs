@@ -9,6 +9,7 @@ use super::Db;
 use super::errors::Failure;
 use super::ingest::{self, Batch};
 use super::insert::Means;
+use super::pool;
 use super::queue::{Entry, Queue};
 use super::rows::Way;
 use crate::model::IngestOutcome;
@@ -89,7 +90,7 @@ impl Writer {
                     self.wary = WARY;
                     way = Way::Staged;
                 }
-                Err(f) if f.is_of_the_moment() && tries < TRIES => {}
+                Err(f) if (f.is_of_the_moment() || f.is_lost()) && tries < TRIES => {}
                 Err(f) => return Err(f),
             }
         }
@@ -99,9 +100,9 @@ impl Writer {
         let db = &self.db;
         let known = ingest::know(&self.pool, &db.names, &db.catalogue, batches).await?;
         let means = Means { names: &db.names, catalogue: &db.catalogue, way };
-        let mut tx = db.begin_writing(&self.pool).await?;
+        let mut tx = pool::begin(&self.pool).await?;
         let (outcomes, done) = ingest::put(&mut tx, &means, now, batches, &known).await?;
-        tx.commit().await?;
+        pool::commit(tx, "postgres.put", &db.place).await?;
         for (name, span, input_span) in &done.widened {
             db.names.widen(name, *span, *input_span);
         }

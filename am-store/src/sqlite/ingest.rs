@@ -24,9 +24,9 @@ pub(super) fn size(batch: &Ingest) -> Size {
 pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words) -> Result<IngestOutcome, Failure> {
     let p = &batch.provenance;
     let now = s.clock.now();
+    batch.check()?;
     let scope_id = s.ids.scope(&s.conn, scope)?;
-    let client = s.ids.client(&s.conn, p)?;
-    let number = s.batch + 1;
+    let number = if batch.flow.is_some() { 0 } else { s.batch + 1 };
     let mut out = IngestOutcome { readings: Vec::with_capacity(batch.readings.len()), parked: Vec::new(), batch: number };
     let mut conflicts = Vec::new();
     let mut stored = 0i64;
@@ -43,7 +43,7 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
                 PutOutcome::Duplicate
             }
             Inserted::Conflict => {
-                let letter = conflict(now, scope, "ingest", reading);
+                let letter = conflict(now, scope, batch.stage(), reading);
                 let id = letter.id.clone();
                 conflicts.push(letter);
                 PutOutcome::Conflict(id)
@@ -60,6 +60,10 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
         }
     }
     out.parked.extend(batch.rejected.iter().map(|l| l.id.clone()));
+    if batch.flow.is_some() {
+        return Ok(out);
+    }
+    let client = s.ids.client(&s.conn, p)?;
     let discarded: i64 = batch.discarded.iter().map(|(_, n)| i64::from(*n)).sum();
     s.conn
         .prepare_cached(
