@@ -57,9 +57,8 @@ pub(super) fn view(kind: Kind) -> String {
         let _ = write!(out, ",\n  {} AS {}", c.value, ident(&c.name));
         out
     });
-    let from = rows.map_or(String::new(), |list| {
-        format!("\nCROSS JOIN LATERAL jsonb_array_elements(p.j -> {}) AS i(j)", quoted(list.name))
-    });
+    let from =
+        rows.map_or(String::new(), |list| format!("\nCROSS JOIN LATERAL jsonb_array_elements(p.j -> {}) AS i(j)", quoted(list.name)));
     format!(
         "CREATE OR REPLACE VIEW {{views}}.{name} WITH (security_barrier) AS
 SELECT r.at AS time, st.device AS device_id, r.at AS recorded_at, {{views}}.ended_at(r.body) AS ended_at, r.ns AS nanos,

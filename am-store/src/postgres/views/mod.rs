@@ -119,10 +119,8 @@ fn rows(kinds: &[Kind]) -> String {
 /// The views of the kinds as a table for `docs/sql.md`.
 #[cfg(test)]
 fn listed(catalogue: &Catalogue) -> String {
-    let mut lines: Vec<String> = catalogue
-        .kinds()
-        .map(|k| format!("| `{}` | `{}` | {} |\n", names::of(k), k.topic(), kinds::column_names(k).join(", ")))
-        .collect();
+    let mut lines: Vec<String> =
+        catalogue.kinds().map(|k| format!("| `{}` | `{}` | {} |\n", names::of(k), k.topic(), kinds::column_names(k).join(", "))).collect();
     lines.sort();
     format!("| view | kind | columns of its own |\n|---|---|---|\n{}", lines.concat())
 }

@@ -205,8 +205,7 @@ async fn views_have_the_columns_that_the_documents_name() {
     let spo2 = v1::Quantity { value: 97.5, code: "spo2".into(), ..Default::default() };
     store(&mut db, 1, &reading("device.health.vitals.raw", 6, "watch", &spo2)).await;
     let object = |class: &str, confidence| v1::objects_detected::Object { class: class.into(), confidence, ..Default::default() };
-    let seen =
-        v1::ObjectsDetected { objects: vec![object("cup", 0.9), object("dog", 0.75)], width: 640, height: 480 };
+    let seen = v1::ObjectsDetected { objects: vec![object("cup", 0.9), object("dog", 0.75)], width: 640, height: 480 };
     store(&mut db, 1, &reading("media.image.objects_detected", 7, "phone", &seen)).await;
     let alert = v1::Alert { rule: "high".into(), severity: 2, value: Some(180.0), ..Default::default() };
     store(&mut db, 1, &reading("alert.rule.fired", 8, "watch", &alert)).await;
