@@ -1,4 +1,4 @@
-//! How well the index of pgvector guesses.
+//! Vectors in pgvector: exact answers are those of memory to the bit, and its index guesses well.
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code may fail loudly")]
 
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use am_core::{Ctx, DeviceId, ManualClock, Scope, Timestamp};
 use am_schema::{Catalogue, Reading, v1};
-use am_store::model::{Ingest, Metric, NewVector, VectorModel, VectorQuery};
+use am_store::memory::{self, MemoryOptions};
+use am_store::model::{Generations, Ingest, Metric, NewVector, Op, Predicate, Value, VectorModel, VectorQuery};
 use am_store::testkit::Seeded;
 
 use postgres_server::{Database, open, options};
@@ -66,4 +67,70 @@ async fn the_index_finds_nearly_all_that_comparing_everything_finds() {
         assert!(guessed >= 30, "{what}: the index answered only {guessed} of 40");
     }
     b.maintenance.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exact_answers_are_those_of_memory_to_the_bit() {
+    let Some(db) = Database::new().await else { return };
+    let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_772_409_600)));
+    let catalogue = Catalogue::builtin();
+    let backends = [open(&db.url, options("am")).await.unwrap(), memory::open(MemoryOptions::default(), clock.clone(), catalogue.clone())];
+    let ctx = Ctx::new(Scope::new("acme", "ada").unwrap(), clock);
+    let at = |n: u64| Timestamp::from_nanos(1_772_323_200_000_000_000 + n as i64 * 1_000_000_333);
+    let mut g = Seeded::new(9);
+    let readings: Vec<Reading> = (0..300)
+        .map(|n| {
+            let device = DeviceId::new(["watch", "band"][g.below(2) as usize]).unwrap();
+            match g.below(3) {
+                0 => {
+                    let b = Reading::builder(catalogue.get("device.health.steps.raw").unwrap(), device, at(n)).ended_at(at(n + 60));
+                    b.payload(&v1::Steps { count: n as u32 }).build().unwrap()
+                }
+                _ => {
+                    let b = Reading::builder(catalogue.get("device.health.heartrate.raw").unwrap(), device, at(g.below(40)));
+                    b.payload(&v1::HeartRate { bpm: 50 + g.below(60) as i32, ..Default::default() }).build().unwrap()
+                }
+            }
+        })
+        .collect();
+    // 7 has a rest behind whole lanes; 2,001 is more than an index holds in full.
+    for (metric, dimensions) in [(Metric::Cosine, 7u32), (Metric::Dot, 40), (Metric::L2, 3), (Metric::Dot, 2_001)] {
+        let name = format!("{metric}-{dimensions}");
+        let vector = |g: &mut Seeded, coarse: bool| -> Vec<f32> {
+            let one = |g: &mut Seeded| if coarse { g.below(2) as f32 + 0.5 } else { g.unit() as f32 * 20.0 - 10.0 };
+            (0..dimensions).map(|_| one(g)).collect()
+        };
+        let batch: Vec<NewVector> = (0..500)
+            .map(|n| {
+                let name = readings[g.below(300) as usize].reference();
+                NewVector::new(name, vector(&mut g, n % 2 == 0)).part(g.below(3) as u32)
+            })
+            .collect();
+        let mut said = Vec::new();
+        for b in &backends {
+            let v = b.vectors.as_ref().unwrap();
+            b.readings.put(&ctx, Ingest { readings: readings.clone(), ..Default::default() }).await.unwrap();
+            v.register(VectorModel::new(&name, dimensions, metric)).await.unwrap();
+            said.push(v.upsert(&ctx, &name, batch.clone()).await.unwrap());
+        }
+        assert_eq!(said[0], said[1], "{name}");
+        for round in 0..25 {
+            let mut q = VectorQuery::new(&name, vector(&mut g, round % 2 == 0));
+            (q.exact, q.limit) = (true, [1, 3, 10, 100, 1_000][round % 5]);
+            match g.below(5) {
+                0 => (q.from, q.to) = (at(g.below(100)), at(100 + g.below(100))),
+                1 => q.kinds = vec![catalogue.get("device.health.steps.raw").unwrap()],
+                2 => q.devices = vec![DeviceId::new("band").unwrap()],
+                3 => q.filter = Predicate::Field { path: "bpm".into(), op: Op::Gt, value: Value::Number(70.0) },
+                _ => q.generations = Generations::All,
+            }
+            let mut answers = Vec::new();
+            for b in &backends {
+                let found = b.vectors.as_ref().unwrap().search(&ctx, &q).await.unwrap();
+                let hits: Vec<_> = found.hits.iter().map(|h| (h.score.to_bits(), h.part, h.stored.reading.clone())).collect();
+                answers.push((found.exact, found.searched, hits));
+            }
+            assert_eq!(answers[0], answers[1], "{name}, round {round}, limit {}", q.limit);
+        }
+    }
 }

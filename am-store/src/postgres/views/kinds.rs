@@ -46,6 +46,7 @@ fn columns(kind: Kind) -> (Vec<Column>, Option<&'static FieldSpec>) {
 }
 
 /// The names of the columns of a kind's own, for the docs.
+#[cfg(test)]
 pub(super) fn column_names(kind: Kind) -> Vec<String> {
     columns(kind).0.into_iter().map(|c| c.name).collect()
 }
