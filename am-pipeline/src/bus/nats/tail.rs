@@ -15,7 +15,7 @@ use async_nats::{Message, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::api::down;
+use super::api::{Nothing, down};
 use super::group::{Create, create_subject, filter};
 use super::options::is_name;
 use super::pull::{Heard, Pull};
@@ -69,7 +69,7 @@ impl Tails for Shared {
         let stream = self.options.stream(area);
         let base = format!("{}-tail-{name}", self.options.prefix);
         let Some(consumer) = Turn::highest(&self.api, &stream, &base).await? else { return Ok(None) };
-        let info = self.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{consumer}"), &()).await?;
+        let info = self.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{consumer}"), &Nothing {}).await?;
         // It may have been made anew a moment ago.
         Ok(info.ok().map(|i| i.num_pending + i.num_ack_pending as u64))
     }
