@@ -20,8 +20,8 @@ type Done<T> = std::result::Result<T, Failure>;
 
 /// So many vectors of a scope are compared one by one, where an index would have to pass over those of all others.
 const FEW: i64 = 5_000;
-/// Candidates that are fetched at once.
-const RUN: usize = 256;
+/// The most candidates that are fetched at once.
+const MAX_RUN: usize = 256;
 /// How far a distance that the database computed may be off, for vectors of norm 1: it adds in another order.
 const SLACK: f64 = 1e-5;
 /// Candidates that one search looks at; beyond it, an index's answer is what was found so far.
@@ -171,9 +171,11 @@ impl Asked<'_> {
         let mut top: Top<Place> = Top::new(self.q.limit);
         let mut kept: HashMap<Key, Stored> = HashMap::new();
         let (mut looked_at, mut far, mut norms) = (0, f64::INFINITY, 0f64);
+        // Every further candidate costs the index a wider search.
+        let size = (2 * self.q.limit).clamp(32, MAX_RUN);
         loop {
-            let rows = sqlx::query(AssertSqlSafe(format!("FETCH {RUN} FROM alike"))).fetch_all(&mut *conn).await?;
-            let more = rows.len() == RUN;
+            let rows = sqlx::query(AssertSqlSafe(format!("FETCH {size} FROM alike"))).fetch_all(&mut *conn).await?;
+            let more = rows.len() == size;
             looked_at += rows.len();
             let mut run = Vec::with_capacity(rows.len());
             let mut last = f64::NEG_INFINITY;
