@@ -45,6 +45,13 @@ async fn database(name: &str) -> Option<PgConnection> {
     Some(db)
 }
 
+/// Removes the database of a test that went well.
+async fn remove(db: PgConnection, name: &str) {
+    db.close().await.unwrap();
+    let mut server = PgConnection::connect(&std::env::var("AM_TEST_POSTGRES").unwrap()).await.unwrap();
+    run(&mut server, &format!("DROP DATABASE am_views_{name}_{} WITH (FORCE)", std::process::id())).await;
+}
+
 async fn run(db: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(db).await.unwrap();
 }
@@ -150,6 +157,7 @@ async fn every_kind_reads_as_its_canonical_json() {
         }
     }
     println!("{seen} readings");
+    remove(db, "json").await;
 }
 
 #[tokio::test]
@@ -191,6 +199,7 @@ async fn numbers_and_texts_are_read_to_the_bit() {
             .await
             .unwrap();
     }
+    remove(db, "numbers").await;
 }
 
 #[tokio::test]
@@ -254,6 +263,7 @@ async fn views_have_the_columns_that_the_documents_name() {
     let hour =
         "SELECT avg_value || ' ' || count || ' ' || round(stddev_value::numeric, 6) FROM readings_hourly WHERE reading_type = 'heart_rate'";
     assert_eq!(text(&mut db, hour).await, "65.5 12 3.605551");
+    remove(db, "columns").await;
 }
 
 #[tokio::test]
@@ -304,6 +314,7 @@ async fn custody_p08_the_reader_sees_one_person_and_no_table() {
     for change in ["DELETE FROM heart_rate", "UPDATE kinds SET topic = ''", "CREATE TABLE am_sql.mine (x int)"] {
         assert!(sqlx::query(AssertSqlSafe(change.to_owned())).execute(&mut db).await.is_err(), "{change}");
     }
+    remove(db, "wall").await;
 }
 
 #[tokio::test]
@@ -359,4 +370,5 @@ async fn custody_p08_what_is_alike_is_found_within_one_persons_vectors() {
     }
     assert!(sqlx::query("SELECT * FROM am.vector_1").fetch_optional(&mut db).await.is_err());
     run(&mut db, "RESET ROLE; DELETE FROM am.vector_model WHERE id = 2; SELECT am.renew_embeddings(); SELECT am.drop_vectors(2)").await;
+    remove(db, "alike").await;
 }
