@@ -347,7 +347,11 @@ pub async fn embedded(devices: &[(&str, u64)]) -> BTreeMap<&'static str, Vec<Vec
         }
     }
     let files = [("windows.yaml", WINDOWS_FLOW), ("activity.yaml", ACTIVITY_FLOW)];
-    for flow in Flow::load(&files, "1", &am_enrich::registry().unwrap(), calm.catalogue()).unwrap() {
+    let registry = am_enrich::registry().unwrap();
+    // In the order in which they chain.
+    let mut flows = Flow::load(&files, "1", &registry, calm.catalogue()).unwrap();
+    flows.sort_by_key(|f| f.name() != "windows");
+    for flow in flows {
         FlowRunner::new(&calm, flow, RunnerOptions::default()).unwrap().drain().await.unwrap();
     }
     rows(&calm).await
