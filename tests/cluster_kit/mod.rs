@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use am_client::{Client, ClientOptions};
-use am_core::{Clock, DeviceId, ReadingId, Scope, Timestamp};
+use am_core::{Clock, DeviceId, ReadingId, Scope, Secret, Timestamp};
 use am_pipeline::TokioClock;
 use am_schema::block::{ENCODING, Samples, encode};
 use am_schema::{Catalogue, Reading, v1};
@@ -79,6 +79,12 @@ impl Place {
 
     pub async fn open(&self) -> Store {
         Store::open(&self.store, StoreOptions::default(), clock(), Catalogue::builtin()).await.unwrap()
+    }
+
+    /// A key for the person's devices.
+    pub async fn key(&self, store: &Store) -> Secret<String> {
+        let grant = am_server::KeyGrant::new(ada());
+        am_server::create_key(store.backend().devices.as_ref(), clock().as_ref(), grant).await.unwrap().key
     }
 
     /// The configuration that all programs of the cluster read.
@@ -193,6 +199,22 @@ impl Drop for Process {
     }
 }
 
+/// How a member reaches the others.
+#[derive(Clone)]
+pub struct Way {
+    pub bus: String,
+    pub store: String,
+    /// What to put before its command.
+    pub within: Vec<String>,
+}
+
+/// Host and port of an address.
+pub fn address(url: &str) -> std::net::SocketAddr {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap();
+    host.rsplit('@').next().unwrap().parse().unwrap_or_else(|e| panic!("{host}: {e}"))
+}
+
 /// Two gateways, three workers (two flows that chain, and a stand-in for the first), a persister.
 pub struct Cluster {
     pub ports: [u16; 2],
@@ -200,16 +222,22 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts all of them. `bus_of` says by which address each reaches the bus, and `within` what to put before its command.
-    pub fn start(place: &Place, bus_of: impl Fn(&str) -> String, within: impl Fn(&str) -> Vec<String>) -> Cluster {
+    /// Starts all of them on this machine.
+    pub fn start(place: &Place) -> Cluster {
+        Cluster::start_apart(place, |_| None)
+    }
+
+    /// Starts all of them, some on hosts of their own or by other addresses.
+    pub fn start_apart(place: &Place, way: impl Fn(&str) -> Option<Way>) -> Cluster {
         let config = place.config().display().to_string();
         let flows = flow_files(place.folder.path());
         let ports = [free_port(), free_port()];
         let common = |name: &str, example: &str| {
-            let mut c = within(name);
+            let here = || Way { bus: place.bus.clone(), store: place.store.clone(), within: Vec::new() };
+            let way = way(name).unwrap_or_else(here);
+            let mut c = way.within;
             c.push(program(example).display().to_string());
-            let store = place.store.clone();
-            c.extend(["--store".into(), store, "--bus".into(), bus_of(name), "--config".into(), config.clone()]);
+            c.extend(["--store".into(), way.store, "--bus".into(), way.bus, "--config".into(), config.clone()]);
             c
         };
         let mut members = Vec::new();
@@ -219,7 +247,8 @@ impl Cluster {
             members.push(Process::start(name, c, place.folder.path()));
         };
         for (n, port) in ports.iter().enumerate() {
-            let more = ["--grpc", &format!("127.0.0.1:{port}"), "--http", "127.0.0.1:0", "--open", "acme/ada"].map(str::to_owned);
+            // Reached from outside where it is on a host of its own.
+            let more = ["--grpc", &format!("0.0.0.0:{port}"), "--http", "127.0.0.1:0"].map(str::to_owned);
             add(&format!("gateway-{n}"), "ingest_gateway", more.to_vec());
         }
         add("windows", "flow_worker", vec![flows[0].clone()]);
@@ -303,8 +332,9 @@ pub fn reading(device: &str, n: u64) -> Reading {
 }
 
 /// A device: pushes readings at a pace and uploads them until all are answered.
-pub async fn device(name: &str, port: u16, folder: &Path, total: u64, pace: Duration) {
+pub async fn device(name: &str, port: u16, key: Secret<String>, folder: &Path, total: u64, pace: Duration) {
     let mut options = ClientOptions::default();
+    options.api_key = Some(key);
     options.folder = folder.join(name);
     options.endpoint = format!("http://127.0.0.1:{port}");
     let client = Client::open(options).unwrap();
