@@ -31,11 +31,14 @@
 
 mod ancestry;
 pub mod cursor;
+pub mod entries;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
 pub mod model;
 pub mod predicate;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod replay;
 pub mod runner;
 mod scoped;
