@@ -23,7 +23,7 @@ pub struct GroupSpec {
     pub in_flight: usize,
     /// A message that is not settled for so long comes again.
     pub settle_within: Duration,
-    /// How often a message is delivered at most; 0 for no end. The last one says so: [`Delivery::last`].
+    /// From this delivery on a delivery says [`Delivery::last`]; 0 for never.
     pub deliveries: u32,
 }
 
@@ -69,7 +69,7 @@ impl GroupSpec {
         self
     }
 
-    /// Delivered at most so often.
+    /// The delivery that says it is the last one.
     #[must_use]
     pub fn deliveries(mut self, times: u32) -> Self {
         self.deliveries = times;
@@ -90,7 +90,8 @@ pub struct Delivery {
     pub sequence: u64,
     /// 1 the first time.
     pub attempt: u32,
-    /// It will not come again: park it, then acknowledge it.
+    /// It was tried often enough: park it, then acknowledge it. A member that dies before it does gets it once more, marked like this
+    /// again, because a message that nobody acknowledged must not vanish (P02).
     pub last: bool,
     /// What cannot be read as a message of AM: why, with the bytes.
     pub message: std::result::Result<Message, Foreign>,
@@ -113,7 +114,7 @@ pub trait Groups: Send + Sync {
     /// Joins a group, which is made when it is not there; a new one begins with the oldest message that is kept.
     ///
     /// # Errors
-    /// `BUS_UNAVAILABLE`; `BUS_MISMATCH` when a group of this name is there with other settings.
+    /// `BUS_UNAVAILABLE`; `BUS_MISMATCH` when a group of this name reads something else, or is not named as groups are.
     async fn join(&self, spec: GroupSpec) -> Result<Box<dyn Consumer>>;
 }
 

@@ -39,7 +39,7 @@ pub struct Message {
     pub topic: String,
     /// The device, where all of the message is of one; keeps the order of a device on buses with partitions.
     pub device: Option<DeviceId>,
-    /// The same id again within the bus's window is the same message. At most 64 letters, digits, `-` and `_`.
+    /// The same id of the same person again within the bus's window is the same message. At most 64 letters, digits, `-` and `_`.
     pub id: String,
     /// The trace it continues.
     pub trace: TraceParent,

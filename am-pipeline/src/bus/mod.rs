@@ -28,10 +28,10 @@ pub mod subject;
 mod tail;
 
 pub use consumer::{Consumer, Delivery, Foreign, GroupSpec, Groups, Tag};
-pub use entries::{Entries, Entry};
+pub use entries::{Entries, Entry, LARGEST_VALUE, check_key, check_value};
 pub use message::{Area, Message};
 pub use parcel::{Parcel, Parcels};
-pub use publisher::{Pressure, Published, Publisher};
+pub use publisher::{Durability, Pressure, Published, Publisher};
 pub use sink::BusSink;
 pub use source::BusSource;
 pub use tail::{Sequenced, Tail, TailSpec, Tails};
@@ -43,6 +43,8 @@ use std::sync::Arc;
 pub struct Bus {
     /// Which one it is, such as `nats`.
     pub name: &'static str,
+    /// What its acknowledgement of a message stands for.
+    pub durability: Durability,
     /// Onto the bus.
     pub publisher: Arc<dyn Publisher>,
     /// Off the bus, shared by the members of a group.
@@ -55,6 +57,6 @@ pub struct Bus {
 
 impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bus").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Bus").field("name", &self.name).field("durability", &self.durability).finish_non_exhaustive()
     }
 }

@@ -30,6 +30,30 @@ impl Pressure {
     }
 }
 
+/// What an acknowledgement of the bus stands for (P01).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The message is in the memory of this process, and ends with it.
+    Process,
+    /// So many servers have it; a power cut of all of them at once may still lose the last moments.
+    Replicas(u8),
+    /// One server wrote and synced it.
+    Synced,
+    /// One server has it, and writes it out later: a power cut loses what was acknowledged in between.
+    Unsynced,
+}
+
+impl Durability {
+    /// Whether a gateway may answer "stored" on it: the loss of one machine changes nothing, or it is on a disk.
+    pub const fn is_custody(self) -> bool {
+        match self {
+            Durability::Replicas(n) => n >= 2,
+            Durability::Synced => true,
+            Durability::Process | Durability::Unsynced => false,
+        }
+    }
+}
+
 /// Publishes messages.
 #[async_trait]
 pub trait Publisher: Send + Sync {

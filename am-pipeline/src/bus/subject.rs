@@ -52,15 +52,28 @@ fn unbase64url(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The first part of every subject, unless a bus is told another one.
+pub const ROOT: &str = "am";
+
 /// The subject of a message.
 pub fn subject(area: Area, scope: &Scope, topic: &str) -> String {
-    format!("am.{}.{}.{}.{topic}", area.letter(), token(scope.tenant().as_str()), token(scope.user().as_str()))
+    subject_in(ROOT, area, scope, topic)
+}
+
+/// The subject of a message on a bus whose subjects begin with `root`.
+pub fn subject_in(root: &str, area: Area, scope: &Scope, topic: &str) -> String {
+    format!("{root}.{}.{}.{}.{topic}", area.letter(), token(scope.tenant().as_str()), token(scope.user().as_str()))
 }
 
 /// The subjects of some topics of one person or of everybody; of all topics when there are none.
 pub fn filters(area: Area, scope: Option<&Scope>, topics: &[String]) -> Vec<String> {
+    filters_in(ROOT, area, scope, topics)
+}
+
+/// The same on a bus whose subjects begin with `root`.
+pub fn filters_in(root: &str, area: Area, scope: Option<&Scope>, topics: &[String]) -> Vec<String> {
     let whose = scope.map_or_else(|| "*.*".to_owned(), |s| format!("{}.{}", token(s.tenant().as_str()), token(s.user().as_str())));
-    let of = |topic: &str| format!("am.{}.{whose}.{topic}", area.letter());
+    let of = |topic: &str| format!("{root}.{}.{whose}.{topic}", area.letter());
     match topics {
         [] => vec![of(">")],
         some => some.iter().map(|t| of(t)).collect(),
@@ -72,11 +85,19 @@ pub fn filters(area: Area, scope: Option<&Scope>, topics: &[String]) -> Vec<Stri
 /// # Errors
 /// `PROTOCOL` says which part is not as it should be.
 pub fn parse(subject: &str) -> Result<(Area, Scope, &str)> {
+    parse_in(ROOT, subject)
+}
+
+/// What a subject says on a bus whose subjects begin with `wanted`.
+///
+/// # Errors
+/// `PROTOCOL` says which part is not as it should be.
+pub fn parse_in<'a>(wanted: &str, subject: &'a str) -> Result<(Area, Scope, &'a str)> {
     let bad = |why: &str| Error::new(Code::PROTOCOL, format!("{subject:?} is not a subject of AM: {why}")).op("bus.subject");
     let mut parts = subject.splitn(5, '.');
     let (root, area, tenant, user, topic) = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
-    if root != Some("am") {
-        return Err(bad("it does not begin with am."));
+    if root != Some(wanted) {
+        return Err(bad("it begins with something else"));
     }
     let area = Area::ALL.into_iter().find(|a| Some(a.letter()) == area).ok_or_else(|| bad("the second part is none of r, w and e"))?;
     let id = |part: Option<&str>, what| part.and_then(untoken).ok_or_else(|| bad(what));

@@ -38,7 +38,7 @@ pub trait Tails: Send + Sync {
     ///
     /// # Errors
     /// `BUS_UNAVAILABLE`. `BUS_TRIMMED` when messages behind `after` were removed before this reader had them: the message names the
-    /// first that is left.
+    /// first that is left; also when the stream ends before `after`, because it was made anew.
     async fn open(&self, spec: TailSpec) -> Result<Box<dyn Tail>>;
 
     /// The place of the newest message of a stream; 0 when it never had one.

@@ -7,10 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::bus::{Entries, Entry};
-
-/// Bytes of one value.
-const MAX: usize = 900 << 10;
+use crate::bus::{Entries, Entry, check_key, check_value};
 
 /// Values by key, and the last revision given.
 #[derive(Default)]
@@ -29,13 +26,13 @@ fn expect(key: &str, found: Option<&Entry>, expected: Option<u64>) -> Result<()>
 #[async_trait]
 impl Entries for MemoryEntries {
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        check_key(key)?;
         Ok(self.0.lock().1.get(key).cloned())
     }
 
     async fn put(&self, key: &str, value: Bytes, expected: Option<u64>) -> Result<u64> {
-        if value.len() > MAX {
-            return Err(Error::new(Code::TOO_LARGE, format!("{key} has {} bytes, more than {MAX}", value.len())).op("bus.entries"));
-        }
+        check_key(key)?;
+        check_value(key, &value)?;
         let mut guard = self.0.lock();
         let (last, all) = &mut *guard;
         expect(key, all.get(key), expected)?;
@@ -45,12 +42,16 @@ impl Entries for MemoryEntries {
     }
 
     async fn delete(&self, key: &str, expected: Option<u64>) -> Result<bool> {
+        check_key(key)?;
         let mut guard = self.0.lock();
         expect(key, guard.1.get(key), expected)?;
         Ok(guard.1.remove(key).is_some())
     }
 
     async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        if !prefix.is_empty() {
+            check_key(prefix)?;
+        }
         let below = |k: &&String| k.strip_prefix(prefix).is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('.'));
         Ok(self.0.lock().1.keys().filter(below).cloned().collect())
     }

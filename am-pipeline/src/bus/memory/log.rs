@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use am_core::{Code, Error, Result};
+use am_core::{Code, Error, Result, Scope};
 
 use super::MemoryBusOptions;
 use crate::bus::{Area, GroupSpec, Message, Pressure, Published, Sequenced, TailSpec};
@@ -15,7 +15,7 @@ struct Stream {
     kept: VecDeque<(Duration, Message)>,
     first: u64,
     bytes: usize,
-    ids: HashMap<String, (Duration, u64)>,
+    ids: HashMap<(Scope, String), (Duration, u64)>,
 }
 
 impl Stream {
@@ -59,7 +59,7 @@ pub(super) struct Log {
     tags: u64,
 }
 
-fn wants(message: &Message, scope: Option<&am_core::Scope>, topics: &[String]) -> bool {
+fn wants(message: &Message, scope: Option<&Scope>, topics: &[String]) -> bool {
     scope.is_none_or(|s| *s == message.scope) && (topics.is_empty() || topics.contains(&message.topic))
 }
 
@@ -73,7 +73,8 @@ impl Log {
         let window = self.options.duplicates;
         let stream = self.streams.entry(message.area).or_default();
         stream.ids.retain(|_, (at, _)| now.saturating_sub(*at) < window);
-        if let Some((_, sequence)) = stream.ids.get(&message.id) {
+        let id = (message.scope.clone(), message.id.clone());
+        if let Some((_, sequence)) = stream.ids.get(&id) {
             return Ok(Published { sequence: *sequence, duplicate: true });
         }
         let bytes = message.body.len() + 256;
@@ -83,7 +84,7 @@ impl Log {
         }
         stream.bytes += bytes;
         let sequence = stream.last() + 1;
-        stream.ids.insert(message.id.clone(), (now, sequence));
+        stream.ids.insert(id, (now, sequence));
         stream.kept.push_back((now, message));
         Ok(Published { sequence, duplicate: false })
     }
@@ -192,10 +193,7 @@ impl Log {
                     group.out.remove(tag);
                 }
                 Some(due) => {
-                    let exhausted = |o: &Out| group.spec.deliveries > 0 && o.attempt >= group.spec.deliveries;
-                    if group.out.get(tag).is_some_and(exhausted) {
-                        group.out.remove(tag);
-                    } else if let Some(o) = group.out.get_mut(tag) {
+                    if let Some(o) = group.out.get_mut(tag) {
                         (o.due, o.held) = (due, false);
                     }
                 }
@@ -215,7 +213,11 @@ impl Log {
 
     /// Registers a reader in order; returns its number. The one before is cut off.
     pub(super) fn tail(&mut self, spec: &TailSpec) -> Result<u64> {
-        let first = self.streams.get(&spec.area).map_or(0, |s| s.first);
+        let (first, last) = self.streams.get(&spec.area).map_or((0, 0), |s| (s.first, s.last()));
+        if spec.after > last {
+            let text = format!("{} was at {}, and the stream ends at {last}: it was made anew", spec.name, spec.after);
+            return Err(Error::new(Code::BUS_TRIMMED, text).op("bus.tail"));
+        }
         if spec.after < first && spec.after > 0 {
             let text = format!("messages up to {first} are gone, {} wanted to read on after {}", spec.name, spec.after);
             return Err(Error::new(Code::BUS_TRIMMED, text).op("bus.tail"));

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Bus, Message, Pressure, Published, Publisher};
+use super::{Bus, Durability, Message, Pressure, Published, Publisher};
 use entries::MemoryEntries;
 use log::Log;
 
@@ -51,6 +51,7 @@ pub fn open(options: MemoryBusOptions, clock: Arc<dyn Clock>) -> Bus {
     });
     Bus {
         name: "memory",
+        durability: Durability::Process,
         publisher: shared.clone(),
         groups: shared.clone(),
         tails: Some(shared),
