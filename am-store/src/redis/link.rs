@@ -27,8 +27,8 @@ impl Link {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_max_delay(LONGEST_PAUSE)
-            .set_connection_timeout(Some(options.connect_within))
-            .set_response_timeout(Some(options.answer_within))
+            .set_connection_timeout(Some(Duration::from_millis(options.connect_ms.max(1))))
+            .set_response_timeout(Some(Duration::from_millis(options.answer_ms.max(1))))
             .set_pipeline_buffer_size(options.waiting.clamp(1, 65_536));
         let manager = lazy(&client, &config)?;
         Ok(Link { client, config, manager: Mutex::new(manager) })

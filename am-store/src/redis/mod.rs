@@ -20,7 +20,6 @@ mod names;
 pub use durability::Durability;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use am_core::config::SecretRef;
 use am_core::{Code, Ctx, Error, Result, Scope};
@@ -42,10 +41,10 @@ pub struct RedisOptions {
     pub password: Option<SecretRef>,
     /// Before every key, so that several programs can share a server; `am`.
     pub prefix: String,
-    /// To connect; 5 s.
-    pub connect_within: Duration,
-    /// To answer one call; 5 s. A context's deadline may be shorter.
-    pub answer_within: Duration,
+    /// Milliseconds to connect; 5,000.
+    pub connect_ms: u64,
+    /// Milliseconds to answer one call; 5,000. A context's deadline may be shorter.
+    pub answer_ms: u64,
     /// Calls that wait for the connection at most, before more of them are held back; 1,024.
     pub waiting: usize,
 }
@@ -56,8 +55,8 @@ impl Default for RedisOptions {
             url: "redis://127.0.0.1:6379".into(),
             password: None,
             prefix: "am".into(),
-            connect_within: Duration::from_secs(5),
-            answer_within: Duration::from_secs(5),
+            connect_ms: 5_000,
+            answer_ms: 5_000,
             waiting: 1_024,
         }
     }
