@@ -128,7 +128,11 @@ impl Shared {
         let known = Arc::new(Known { topics, groups });
         let old = self.gauge.known.lock().replace((now, known.clone()));
         // Closing clients blocks.
-        blocking("bus.pressure", move || Ok(drop(old))).await?;
+        blocking("bus.pressure", move || {
+            drop(old);
+            Ok(())
+        })
+        .await?;
         Ok(known)
     }
 }
