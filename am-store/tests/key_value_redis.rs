@@ -1,5 +1,6 @@
 //! The key-value space on Redis against the kit's cases, and what is particular to it. Needs a server: `AM_TEST_REDIS`.
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code may fail loudly and says what it skips")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,4 +168,58 @@ async fn a_wrong_password_is_refused_by_its_code() {
     let e = redis::open(RedisOptions::new(info)).await.unwrap_err();
     assert_eq!(e.code(), Code::STORE_REFUSED, "{e:?}");
     assert!(!format!("{e:?}").contains("hunter2"), "{e:?}");
+}
+
+/// A kill of the server is only tried where the services can be told to (`AM_TEST_SERVICES_CTL`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_found_again_and_keeps_what_its_log_has() {
+    let Some(url) = server() else { return };
+    let Ok(ctl) = std::env::var("AM_TEST_SERVICES_CTL") else {
+        println!("skipped: AM_TEST_SERVICES_CTL is not set");
+        return;
+    };
+    let kv = opened(&url).await;
+    let synced = kv.durability(&ctx()).await.unwrap() == Durability::Synced;
+    let writer = tokio::spawn({
+        let kv = kv.clone();
+        async move {
+            let (mut acknowledged, mut failed) = (Vec::new(), 0);
+            let clock = TokioClock::default();
+            for n in 0.. {
+                let within = ctx().with_timeout(Duration::from_secs(2));
+                match kv.put(&within, &format!("k{n:06}"), vec![1; 100], None).await {
+                    Ok(version) => {
+                        assert_eq!(version, 1);
+                        acknowledged.push(format!("k{n:06}"));
+                    }
+                    Err(e) => {
+                        assert!(e.advice().is_worthwhile(), "{e:?}");
+                        failed += 1;
+                        clock.sleep(Duration::from_millis(20)).await;
+                    }
+                }
+                if failed > 0 && acknowledged.last().is_some_and(|k| *k == format!("k{n:06}")) {
+                    break;
+                }
+            }
+            (acknowledged, failed)
+        }
+    });
+    TokioClock::default().sleep(Duration::from_millis(300)).await;
+    let status = tokio::process::Command::new("sh").args(["-c", &format!("{ctl} restart redis --kill")]).status().await.unwrap();
+    assert!(status.success());
+    let (acknowledged, failed) = writer.await.unwrap();
+    println!("{} acknowledged, {failed} refused while it was away; synced: {synced}", acknowledged.len());
+    assert!(failed > 0, "the server was away");
+    if synced {
+        let mut there = Vec::new();
+        loop {
+            let page = kv.keys(&ctx(), "", there.last().map(|k: &String| k.as_str()), 10_000).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            there.extend(page);
+        }
+        assert!(acknowledged.iter().all(|k| there.binary_search(k).is_ok()), "what was acknowledged is there");
+    }
 }

@@ -1,4 +1,5 @@
 //! Brokers, prefixes and messages for the tests of the bus on Kafka.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "test code may fail loudly")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -43,10 +43,11 @@ impl KeyValueOnEntries {
 
     /// Removes a value that ended a while ago, unless it was written again: buses do not do so by themselves. Best effort.
     pub(super) async fn bury(&self, name: &str, e: &Envelope, revision: u64, now: Timestamp) {
-        if e.end.is_some_and(|end| end.saturating_add(SLACK) < now) && self.entries.delete(name, Some(revision)).await.is_ok() {
-            if !e.rest.is_empty() {
-                self.drop_rest(&e.rest).await;
-            }
+        if e.end.is_none_or(|end| end.saturating_add(SLACK) >= now) {
+            return;
+        }
+        if self.entries.delete(name, Some(revision)).await.is_ok() && !e.rest.is_empty() {
+            self.drop_rest(&e.rest).await;
         }
     }
 

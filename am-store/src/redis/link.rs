@@ -57,10 +57,10 @@ impl Link {
         };
         result.map_err(|e| {
             // The manager remembers a refused password for ever; the next call shall ask again.
-            if e.kind() == ErrorKind::AuthenticationFailed {
-                if let Ok(fresh) = lazy(&self.client, &self.config) {
-                    *self.manager.lock() = fresh;
-                }
+            if e.kind() == ErrorKind::AuthenticationFailed
+                && let Ok(fresh) = lazy(&self.client, &self.config)
+            {
+                *self.manager.lock() = fresh;
             }
             explain(op, wrote, &e)
         })
