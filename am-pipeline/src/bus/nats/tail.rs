@@ -1,0 +1,244 @@
+//! Readers in order: a durable consumer each, made anew at every opening and after every disturbance.
+//!
+//! The consumer's name ends with a turn and a random part. Whoever opens takes a higher turn and removes the lower ones: a reader that was
+//! cut off asks for a consumer that is not there any more, and can never take a message away from its successor.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use am_core::{Code, Error, Result};
+use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
+use async_nats::{Message, jetstream};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::api::down;
+use super::group::{Create, create_subject, filter};
+use super::options::is_name;
+use super::pull::{Heard, Pull};
+use super::turn::Turn;
+use super::{Shared, envelope, streams};
+use crate::bus::subject::filters_in;
+use crate::bus::{Area, Sequenced, Tail, TailSpec, Tails};
+
+const OP: &str = "bus.tail";
+/// A delivery of a tail is not repeated by the server: the tail itself begins again where it was.
+const ACK_WAIT: Duration = Duration::from_secs(86_400);
+/// Places that can be acknowledged are remembered up to here; beyond, every second one is.
+const PLACES: usize = 8_192;
+const REST: Duration = Duration::from_millis(500);
+const NAP: Duration = Duration::from_millis(50);
+
+#[async_trait]
+impl Tails for Shared {
+    async fn open(&self, spec: TailSpec) -> Result<Box<dyn Tail>> {
+        if !is_name(&spec.name) {
+            let text = format!("the tail {:?}: a name has 1 to 32 letters, digits, - and _", spec.name);
+            return Err(Error::new(Code::BUS_MISMATCH, text).op(OP));
+        }
+        let shared = self.me()?;
+        let base = format!("{}-tail-{}", self.options.prefix, spec.name);
+        let stream = self.options.stream(spec.area);
+        let turn = Turn::above(&self.api, &stream, &base, self.clock.now()).await?;
+        let (seen, turn, pull) = start(&shared, &spec, &stream, turn, spec.after).await?;
+        Ok(Box::new(Reader { shared, spec, stream, turn, pull, heard: 0, seen, ready: VecDeque::new(), places: VecDeque::new(), broken: false }))
+    }
+
+    async fn head(&self, area: Area) -> Result<u64> {
+        let name = self.options.stream(area);
+        let info = streams::info(&self.api, &name).await?;
+        let gone = || Error::new(Code::BUS_MISMATCH, format!("the stream {name} is gone")).op(OP);
+        info.map(|i| i.state.last_sequence).ok_or_else(gone)
+    }
+}
+
+/// Makes the consumer that reads behind a place, removes those of earlier turns, and listens.
+async fn start(shared: &Arc<Shared>, spec: &TailSpec, stream: &str, turn: Turn, after: u64) -> Result<(u64, Turn, Pull)> {
+    let info = streams::info(&shared.api, stream).await?;
+    let state = info.ok_or_else(|| Error::new(Code::BUS_MISMATCH, format!("the stream {stream} is gone")).op(OP))?.state;
+    let trimmed = |why: String| Err(Error::new(Code::BUS_TRIMMED, format!("{} was at {after}, and {why}", spec.name)).op(OP));
+    if after > state.last_sequence {
+        return trimmed(format!("{stream} ends at {}: it was made anew", state.last_sequence));
+    }
+    if after > 0 && state.first_sequence > after + 1 {
+        return trimmed(format!("{stream} begins at {} now", state.first_sequence));
+    }
+    let mut config = Config {
+        durable_name: Some(turn.name()),
+        name: Some(turn.name()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+        // "All" acknowledges everything up to a place with one message.
+        ack_policy: AckPolicy::All,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: -1,
+        ..Config::default()
+    };
+    filter(&mut config, filters_in(&shared.options.prefix, spec.area, spec.scope.as_ref(), &spec.topics));
+    let create = Create { stream_name: stream, config: &config, action: "create" };
+    shared.api.must::<Info>(OP, create_subject(stream, &config), &create).await?;
+    if !turn.take_over(&shared.api, stream).await? {
+        return Err(cut_off(&spec.name));
+    }
+    let pull = Pull::open(&shared.api, &shared.clock, stream, &turn.name()).await?;
+    Ok((after, turn, pull))
+}
+
+fn cut_off(name: &str) -> Error {
+    Error::new(Code::CLOSED, format!("another reader of {name} took over")).op(OP)
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    spec: TailSpec,
+    stream: String,
+    turn: Turn,
+    pull: Pull,
+    /// The consumer's own number of the last delivery: the next one must follow it.
+    heard: u64,
+    /// The place of the last message that was taken in.
+    seen: u64,
+    ready: VecDeque<Sequenced>,
+    /// Places that were handed over and not acknowledged, each with the subject that acknowledges everything up to it.
+    places: VecDeque<(u64, String)>,
+    /// Something was missed: the consumer must be made anew behind `seen`.
+    broken: bool,
+}
+
+impl Reader {
+    /// Takes a message in, or notices that some before it are missing.
+    fn take(&mut self, message: Message) {
+        let Some(reply) = message.reply.as_ref().map(|r| r.as_str().to_owned()) else { return };
+        let js = jetstream::Message { context: self.shared.api.js.clone(), message };
+        let Ok((place, number)) = js.info().map(|i| (i.stream_sequence, i.consumer_sequence)) else { return };
+        if self.broken || number != self.heard + 1 {
+            self.broken = true;
+            return;
+        }
+        self.heard = number;
+        if place <= self.seen {
+            return;
+        }
+        self.seen = place;
+        let m = js.message;
+        let message = envelope::open(&self.shared.options.prefix, &m.subject, m.headers.as_ref(), m.payload, place);
+        self.ready.push_back(Sequenced { sequence: place, message });
+        self.places.push_back((place, reply));
+        if self.places.len() > PLACES {
+            // Coarser, not longer: a place that is not remembered is acknowledged with the next one that is.
+            let mut odd = false;
+            self.places.retain(|_| {
+                odd = !odd;
+                !odd
+            });
+        }
+    }
+
+    fn note(&mut self, heard: Heard) {
+        match heard {
+            Heard::Message(m) => self.take(m),
+            Heard::Over => {}
+            Heard::Gone | Heard::Lost => self.broken = true,
+        }
+    }
+
+    /// Takes in what is here already, without waiting.
+    fn take_at_hand(&mut self, max: usize) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.ready.len() < max && !self.broken {
+            let Poll::Ready(heard) = self.pull.poll(&mut cx) else { break };
+            self.note(heard);
+        }
+    }
+
+    /// Begins again behind what was taken in. The places of the old consumer cannot be acknowledged any more; those that come later
+    /// cover them.
+    async fn restart(&mut self) -> Result<()> {
+        if self.pull.is_closed() {
+            return Err(Error::new(Code::CLOSED, "the bus was closed").op(OP));
+        }
+        if !self.shared.api.link.is_up() {
+            return Err(down(OP));
+        }
+        if self.turn.is_over(&self.shared.api, &self.stream).await? {
+            return Err(cut_off(&self.spec.name));
+        }
+        let (_, turn, pull) = start(&self.shared, &self.spec, &self.stream, self.turn.again(), self.seen).await?;
+        (self.turn, self.pull, self.heard, self.broken) = (turn, pull, 0, false);
+        self.places.clear();
+        Ok(())
+    }
+
+    fn hand_over(&mut self, max: usize) -> Vec<Sequenced> {
+        let n = self.ready.len().min(max);
+        self.ready.drain(..n).collect()
+    }
+}
+
+#[async_trait]
+impl Tail for Reader {
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Sequenced>> {
+        let clock = self.shared.clock.clone();
+        let mut until = clock.monotonic().saturating_add(wait);
+        let mut link = self.shared.api.link.watch();
+        loop {
+            self.take_at_hand(max);
+            let now = clock.monotonic();
+            let some = !self.ready.is_empty();
+            if some && self.ready.len() < max && self.pull.is_begun() && !self.broken {
+                until = until.min(now.saturating_add(REST));
+            } else if some {
+                return Ok(self.hand_over(max));
+            }
+            let left = until.saturating_sub(now);
+            if left.is_zero() && !self.broken {
+                return Ok(self.hand_over(max));
+            }
+            if self.broken {
+                match self.restart().await {
+                    Ok(()) => continue,
+                    // What is lost for good, and a successor, are said at once; anything else as long as there is time may pass.
+                    Err(e) if left.is_zero() || !e.advice().is_worthwhile() || !self.shared.api.link.is_up() => return Err(e),
+                    Err(_) => {
+                        clock.sleep(left.min(NAP)).await;
+                        continue;
+                    }
+                }
+            }
+            if !some && self.pull.ask(max, left).await.is_err() {
+                self.broken = true;
+                continue;
+            }
+            let silent = self.pull.silent_at().map_or(NAP, |s| s.saturating_sub(now).max(NAP));
+            let heard = tokio::select! {
+                biased;
+                heard = poll_fn(|cx| self.pull.poll(cx)) => Some(heard),
+                _ = link.changed() => None,
+                () = clock.sleep(left.min(silent)) => None,
+            };
+            if let Some(heard) = heard {
+                self.note(heard);
+            }
+        }
+    }
+
+    async fn done(&mut self, sequence: u64) -> Result<()> {
+        let upto = self.places.partition_point(|(place, _)| *place <= sequence);
+        let Some((_, reply)) = upto.checked_sub(1).and_then(|i| self.places.get(i)) else { return Ok(()) };
+        if !self.shared.api.link.is_up() {
+            return Err(down(OP));
+        }
+        let client = self.shared.api.js.client();
+        let said = client.publish(reply.clone(), Bytes::from_static(b"+ACK"));
+        match self.shared.within(self.shared.options.answer_within, said).await {
+            Some(Ok(())) => {
+                self.places.drain(..upto);
+                Ok(())
+            }
+            _ => Err(down(OP)),
+        }
+    }
+}
