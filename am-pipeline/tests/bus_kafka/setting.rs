@@ -92,6 +92,21 @@ pub(crate) async fn foreign(brokers: &str, topic: &str, body: &[u8], minutes: i6
     producer.send(record, Duration::from_secs(5)).await.unwrap();
 }
 
+/// Removes what lies before an offset, in the partition that reaches so far, as the retention does.
+pub(crate) async fn trim(brokers: &str, topic: &str, before: i64) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::client::DefaultClientContext;
+    let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    for partition in 0..3 {
+        let (_, end) = admin.inner().fetch_watermarks(topic, partition, Duration::from_secs(5)).unwrap();
+        if end >= before {
+            list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(before)).unwrap();
+        }
+    }
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
 /// The same options with a change.
 pub(crate) fn with(mut options: KafkaOptions, change: impl FnOnce(&mut KafkaOptions)) -> KafkaOptions {
     change(&mut options);

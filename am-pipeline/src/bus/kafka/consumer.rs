@@ -122,6 +122,31 @@ impl Member {
         }
     }
 
+    /// Says once, of partitions that just came, whether messages are gone that the group never had; librdkafka would go on in silence.
+    async fn look_for_gaps(&self, consumer: &Arc<StreamConsumer<Watch>>) -> Result<()> {
+        let fresh = self.ledger.lock().fresh();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let (asking, shared) = (consumer.clone(), self.shared.clone());
+        let lost = blocking("bus.fetch", move || super::offsets::trimmed(&*asking, &shared, &fresh)).await?;
+        for ((topic, partition), _, begin) in &lost {
+            // Said now; the next one to have the partition shall not hear of it again.
+            let mut one = TopicPartitionList::with_capacity(1);
+            if one.add_partition_offset(topic, *partition, Offset::Offset(*begin)).is_ok() {
+                drop(consumer.store_offsets(&one));
+            }
+        }
+        let Some(((topic, partition), done, begin)) = lost.first() else { return Ok(()) };
+        let count: i64 = lost.iter().map(|(_, done, begin)| begin - done).sum();
+        let text = format!(
+            "{count} messages of {} partitions were removed before the group {} had them, such as {done} to {begin} of {topic}/{partition}",
+            lost.len(),
+            self.spec.name
+        );
+        Err(Error::new(Code::BUS_TRIMMED, text).op("bus.fetch"))
+    }
+
     /// Takes in what is there already, as long as there is room.
     async fn drain(&mut self, consumer: &StreamConsumer<Watch>, now: Duration) -> Result<()> {
         while !self.ledger.lock().full() {
@@ -200,6 +225,7 @@ impl Consumer for Member {
         loop {
             let now = self.shared.clock.monotonic();
             let drained = self.drain(&consumer, now).await;
+            self.look_for_gaps(&consumer).await?;
             self.store(&consumer);
             let out = self.ledger.lock().take(max, now);
             if !out.is_empty() {

@@ -23,6 +23,8 @@ struct Partition {
     told: Option<i64>,
     /// Nothing more is asked for.
     paused: bool,
+    /// It was looked at whether messages are gone that nobody of the group had.
+    looked: bool,
 }
 
 /// A message that is with the caller, or waits for its next turn.
@@ -162,6 +164,17 @@ impl Ledger {
         self.open.values().filter(|o| !o.held).count() as u64
     }
 
+    /// The partitions that came since this was asked last.
+    pub(super) fn fresh(&mut self) -> Vec<Place> {
+        let fresh = self.partitions.iter_mut().filter(|(_, p)| !p.looked);
+        fresh
+            .map(|(place, p)| {
+                p.looked = true;
+                place.clone()
+            })
+            .collect()
+    }
+
     /// The partitions whose reading is not as it should be; they count as changed.
     pub(super) fn turn(&mut self, pause: bool) -> Vec<Place> {
         let wrong = self.partitions.iter_mut().filter(|(_, p)| p.paused != pause);
@@ -294,8 +307,10 @@ mod tests {
         let mut l = ledger(1, 0);
         assert_eq!(l.turn(true).len(), 2);
         assert_eq!(l.turn(true).len(), 0);
+        assert_eq!((l.fresh().len(), l.fresh().len()), (2, 0));
         l.assign([place(1)]);
         assert_eq!(l.turn(true), [place(1)]);
+        assert_eq!(l.fresh(), [place(1)]);
         assert_eq!(l.turn(false).len(), 2);
     }
 }

@@ -79,6 +79,17 @@ pub(super) fn behind<C: ConsumerContext>(
     Ok(places.iter().map(|p| gap(begins.get(p), ends.get(p), read.get(p).copied().flatten().as_ref().or(committed.get(p)))).sum())
 }
 
+/// Messages that the brokers removed before a member's group had them, by partition, with where the partition begins now.
+pub(super) fn trimmed<C: ConsumerContext>(asking: &impl Consumer<C>, shared: &Shared, places: &[Place]) -> Result<Vec<(Place, i64, i64)>> {
+    let begins = at(asking, shared, places, Offset::Beginning)?;
+    let committed = committed(asking, shared, places)?;
+    let lost = |place: &Place| {
+        let (begin, done) = (*begins.get(place)?, *committed.get(place)?);
+        (done < begin).then(|| (place.clone(), done, begin))
+    };
+    Ok(places.iter().filter_map(lost).collect())
+}
+
 /// What lies between where one is and the end; what is gone does not count.
 pub(super) fn gap(begin: Option<&i64>, end: Option<&i64>, at: Option<&i64>) -> u64 {
     let (begin, Some(end)) = (begin.copied().unwrap_or(0), end) else { return 0 };

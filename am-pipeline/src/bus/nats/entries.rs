@@ -88,9 +88,10 @@ impl Bucket {
     pub(super) async fn open(options: &NatsOptions, api: &Api, clock: &Arc<dyn Clock>, cluster: bool) -> Result<Bucket> {
         let want = wanted(options, cluster);
         let info = streams::ensure(api, &want, compare).await?;
-        let stream = api.js.get_stream_no_info(&info.config.name).await.map_err(|e| {
-            Error::new(Code::BUS_MISMATCH, format!("the bucket's stream {} cannot be named: {e}", info.config.name)).op(OP)
-        })?;
+        let stream =
+            api.js.get_stream_no_info(&info.config.name).await.map_err(|e| {
+                Error::new(Code::BUS_MISMATCH, format!("the bucket's stream {} cannot be named: {e}", info.config.name)).op(OP)
+            })?;
         Ok(Bucket { api: api.clone(), clock: clock.clone(), name: options.bucket(), stream, within: options.answer_within })
     }
 

@@ -53,7 +53,13 @@ pub(super) fn seal(root: &str, stream: &str, m: &Message) -> Result<(String, Hea
 }
 
 /// What was sealed. A message of another program under one of AM's subjects is one too; it gets an id from its place.
-pub(super) fn open(root: &str, subject: &str, headers: Option<&HeaderMap>, body: Bytes, place: u64) -> std::result::Result<Message, Foreign> {
+pub(super) fn open(
+    root: &str,
+    subject: &str,
+    headers: Option<&HeaderMap>,
+    body: Bytes,
+    place: u64,
+) -> std::result::Result<Message, Foreign> {
     let foreign = |why: String, body| Err(Foreign { subject: subject.to_owned(), why, body });
     let (area, scope, topic) = match parse_in(root, subject) {
         Ok(parts) => parts,

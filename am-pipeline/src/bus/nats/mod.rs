@@ -84,14 +84,7 @@ pub async fn open(options: NatsOptions, clock: Arc<dyn Clock>) -> Result<Bus> {
         pressure: Gauge::default(),
         options,
     });
-    Ok(Bus {
-        name: "nats",
-        durability,
-        publisher: shared.clone(),
-        groups: shared.clone(),
-        tails: Some(shared),
-        entries: Some(entries),
-    })
+    Ok(Bus { name: "nats", durability, publisher: shared.clone(), groups: shared.clone(), tails: Some(shared), entries: Some(entries) })
 }
 
 /// What all handles of a bus have in common.

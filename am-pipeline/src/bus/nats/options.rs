@@ -118,7 +118,11 @@ pub struct StreamsOptions {
 
 impl Default for StreamsOptions {
     fn default() -> Self {
-        StreamsOptions { readings: StreamOptions::of(Area::Readings), work: StreamOptions::of(Area::Work), errors: StreamOptions::of(Area::Errors) }
+        StreamsOptions {
+            readings: StreamOptions::of(Area::Readings),
+            work: StreamOptions::of(Area::Work),
+            errors: StreamOptions::of(Area::Errors),
+        }
     }
 }
 
@@ -295,7 +299,10 @@ impl NatsOptions {
                 return bad(format!("streams: max_msg_size of {} is below 16 KiB or too large", self.stream(area)));
             }
             if s.replicas > 5 || (s.duplicate_window > s.max_age && !s.max_age.is_zero()) {
-                return bad(format!("streams: {} has more than 5 replicas, or a duplicate_window longer than its max_age", self.stream(area)));
+                return bad(format!(
+                    "streams: {} has more than 5 replicas, or a duplicate_window longer than its max_age",
+                    self.stream(area)
+                ));
             }
         }
         Ok(())

@@ -136,7 +136,9 @@ async fn oldest(shared: &Shared, stream: &str, c: &Info, after: u64) -> Result<O
 /// Looks at a stream and its durable consumers, and removes what all of them have when the stream is fuller than it may be.
 async fn measure(shared: &Shared, area: Area) -> Result<Standing> {
     let name = shared.options.stream(area);
-    let Some(info) = streams::info(&shared.api, &name).await? else { return Ok(Standing { pressure: Pressure::default(), open_from: None }) };
+    let Some(info) = streams::info(&shared.api, &name).await? else {
+        return Ok(Standing { pressure: Pressure::default(), open_from: None });
+    };
     let consumers = durables(shared, &name).await?;
     let last = info.state.last_sequence;
     let mut standing = Standing { pressure: Pressure::default(), open_from: (!consumers.is_empty()).then_some(last + 1) };
@@ -158,7 +160,12 @@ async fn measure(shared: &Shared, area: Area) -> Result<Standing> {
         standing.open_from = standing.open_from.map(|o| o.min(floor + 1));
     }
     if standing.pressure.share() > shared.options.pressure_limit {
-        tracing::warn!(stream = name, consumer = slowest, share = standing.pressure.share(), "a consumer is so far behind that gateways refuse");
+        tracing::warn!(
+            stream = name,
+            consumer = slowest,
+            share = standing.pressure.share(),
+            "a consumer is so far behind that gateways refuse"
+        );
     }
     trim(shared, &name, &info, standing.open_from).await;
     Ok(standing)

@@ -197,7 +197,9 @@ impl Call<'_> {
 
 /// No acknowledgement: it may be there or not, and the same id again settles which.
 fn unheard() -> Error {
-    Error::new(Code::BUS_UNAVAILABLE, "the bus did not acknowledge in time; the message may be there or not").op(OP).retry(Retry::IfIdempotent)
+    Error::new(Code::BUS_UNAVAILABLE, "the bus did not acknowledge in time; the message may be there or not")
+        .op(OP)
+        .retry(Retry::IfIdempotent)
 }
 
 /// Why a message was not taken.

@@ -158,9 +158,10 @@ impl Pull {
 
     /// Whether the request will never be answered any more.
     fn overdue(&mut self) -> Poll<Heard> {
-        let lost = self.request.as_ref().is_some_and(|r| {
-            r.generation != self.api.link.generation() || !self.api.link.is_up() || self.clock.monotonic() >= r.silent
-        });
+        let lost = self
+            .request
+            .as_ref()
+            .is_some_and(|r| r.generation != self.api.link.generation() || !self.api.link.is_up() || self.clock.monotonic() >= r.silent);
         if lost { Poll::Ready(self.end(Heard::Lost)) } else { Poll::Pending }
     }
 }

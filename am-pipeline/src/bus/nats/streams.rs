@@ -135,7 +135,10 @@ pub(super) async fn ensure(api: &Api, want: &Config, compare: fn(&Config, &Confi
 fn explained(e: &Refusal, want: &Config) -> Error {
     let advice = match e.error_code() {
         ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES => {
-            format!("lower max_bytes of {} ({}), or give JetStream more room (max_file_store, or the account's limit)", want.name, want.max_bytes)
+            format!(
+                "lower max_bytes of {} ({}), or give JetStream more room (max_file_store, or the account's limit)",
+                want.name, want.max_bytes
+            )
         }
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => "this is a single server: set replicas to 1".into(),
         ErrorCode::STREAM_SUBJECT_OVERLAP => format!("another stream has some of {:?}: remove it, or choose another prefix", want.subjects),
@@ -158,7 +161,8 @@ pub(super) async fn account(api: &Api) -> Result<Account> {
         }
         Ok(Err(e)) => Err(refusal(OP, &e)),
         Err(e) if e.message().contains("does not answer") => {
-            let text = "the server answers, but no JetStream does: start it with -js or a jetstream block, or wait for the cluster's leader";
+            let text =
+                "the server answers, but no JetStream does: start it with -js or a jetstream block, or wait for the cluster's leader";
             Err(Error::new(Code::BUS_UNAVAILABLE, text).op(OP).source(e))
         }
         Err(e) => Err(e),

@@ -44,7 +44,18 @@ impl Tails for Shared {
         let stream = self.options.stream(spec.area);
         let turn = Turn::above(&self.api, &stream, &base, self.clock.now()).await?;
         let (seen, turn, pull) = start(&shared, &spec, &stream, turn, spec.after).await?;
-        Ok(Box::new(Reader { shared, spec, stream, turn, pull, heard: 0, seen, ready: VecDeque::new(), places: VecDeque::new(), broken: false }))
+        Ok(Box::new(Reader {
+            shared,
+            spec,
+            stream,
+            turn,
+            pull,
+            heard: 0,
+            seen,
+            ready: VecDeque::new(),
+            places: VecDeque::new(),
+            broken: false,
+        }))
     }
 
     async fn head(&self, area: Area) -> Result<u64> {
