@@ -24,16 +24,16 @@ use signal::{all, memory, runner};
 const PLENTY: usize = 1_000_000;
 
 fn worker() -> PathBuf {
-    // target/<profile>/deps/flow_kill-… -> target/<profile>/examples/flow_worker; built here, so that it is never an older one.
+    // target/<profile>/deps/flow_kill-… -> target/<profile>/examples/flow_series; built here, so that it is never an older one.
     let deps = std::env::current_exe().unwrap();
     let profile = deps.parent().and_then(Path::parent).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "-p", "am-enrich", "--example", "flow_worker"]).arg("--target-dir").arg(profile.parent().unwrap());
+    cargo.args(["build", "-q", "-p", "am-enrich", "--example", "flow_series"]).arg("--target-dir").arg(profile.parent().unwrap());
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     assert!(cargo.status().unwrap().success());
-    let file = profile.join("examples/flow_worker");
+    let file = profile.join("examples/flow_series");
     assert!(file.is_file());
     file
 }

@@ -102,6 +102,8 @@ pub struct Times {
     pub handshake_ms: u64,
     /// How long a key is believed before it is looked up again: revoking takes this long.
     pub key_cache_ms: u64,
+    /// For how much longer a key that was believed is believed while the store does not answer, so that a gateway goes on taking in.
+    pub key_stale_ms: u64,
 }
 
 impl Default for ServerConfig {
@@ -148,6 +150,7 @@ impl Default for Times {
             ping_timeout_ms: 20_000,
             handshake_ms: 10_000,
             key_cache_ms: 2_000,
+            key_stale_ms: 900_000,
         }
     }
 }

@@ -60,7 +60,7 @@ impl ServerBuilder {
         let metrics = Arc::new(Metrics::default());
         let budget = Arc::new(Budget::new(l.in_flight_bytes, l.message_bytes, ms(t.overload_ms), ms(t.stall_ms), clock.clone()));
         let health = Arc::new(Health::new(store.maintenance.clone(), clock.clone(), stopping.clone(), budget.clone()));
-        let gate = Arc::new(Gate::new(config.auth.clone(), store.devices.clone(), clock.clone(), ms(t.key_cache_ms)));
+        let gate = Arc::new(Gate::new(config.auth.clone(), store.devices.clone(), clock.clone(), ms(t.key_cache_ms), ms(t.key_stale_ms)));
         let links = Links::new(l.connections);
         let intake = Arc::new(Intake {
             readings: store.readings.clone(),

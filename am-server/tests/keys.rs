@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use am_core::{Code, DeviceId, Scope, Timestamp};
+use am_core::{Code, Ctx, DeviceId, Scope, Timestamp};
 use am_schema::v1::{self, Outcome};
 use am_server::{Auth, KeyGrant, Server, ServerConfig, create_key, revoke_key};
-use am_store::traits::Backend;
+use am_store::traits::{ApiKey, Backend, DeviceRow, Devices};
 use futures_util::stream;
 use support::*;
 use tonic::{Request, Status};
@@ -122,6 +124,59 @@ async fn a_revoked_key_ends_open_streams_within_moments() {
     assert!(e.code() == tonic::Code::Unauthenticated && e.message().contains("revoked"), "{e}");
     let e = upload(&server, &key, beats(0..1)).await.unwrap_err();
     assert_eq!(e.code(), tonic::Code::Unauthenticated);
+}
+
+/// A store whose keys cannot be asked for while `away` is set.
+struct Away {
+    inner: Arc<dyn Devices>,
+    away: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Devices for Away {
+    async fn register(&self, ctx: &Ctx, device: DeviceRow) -> am_core::Result<bool> {
+        self.inner.register(ctx, device).await
+    }
+    async fn list(&self, ctx: &Ctx) -> am_core::Result<Vec<DeviceRow>> {
+        self.inner.list(ctx).await
+    }
+    async fn add_key(&self, key: ApiKey) -> am_core::Result<()> {
+        self.inner.add_key(key).await
+    }
+    async fn key(&self, id: &str) -> am_core::Result<Option<ApiKey>> {
+        match self.away.load(Ordering::SeqCst) {
+            true => Err(am_core::Error::new(Code::STORE_UNAVAILABLE, "away")),
+            false => self.inner.key(id).await,
+        }
+    }
+    async fn keys(&self, ctx: &Ctx) -> am_core::Result<Vec<ApiKey>> {
+        self.inner.keys(ctx).await
+    }
+    async fn revoke_key(&self, id: &str, at: am_core::Timestamp) -> am_core::Result<()> {
+        self.inner.revoke_key(id, at).await
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_known_outlasts_a_store_that_is_away_and_an_unknown_one_is_told_to_wait() {
+    let store = memory();
+    let away = Arc::new(Away { inner: store.devices.clone(), away: AtomicBool::new(false) });
+    let store = Backend { devices: away.clone(), ..store };
+    let mut config = keyed();
+    config.times.key_stale_ms = 60_000;
+    let server = serve(&store, config).await;
+    let (known, other) = (key(&store, KeyGrant::new(scope())).await, key(&store, KeyGrant::new(scope())).await);
+    upload(&server, &known.1, beats(0..1)).await.unwrap();
+    away.away.store(true, Ordering::SeqCst);
+    clock().sleep(Duration::from_millis(80)).await;
+    upload(&server, &known.1, beats(1..2)).await.unwrap();
+    let e = upload(&server, &other.1, beats(0..1)).await.unwrap_err();
+    assert_eq!(e.code(), tonic::Code::Unavailable, "{e}");
+    // Back again, what was revoked meanwhile is over.
+    away.away.store(false, Ordering::SeqCst);
+    revoke_key(store.devices.as_ref(), clock().as_ref(), &known.0).await.unwrap();
+    clock().sleep(Duration::from_millis(80)).await;
+    assert_eq!(upload(&server, &known.1, beats(0..1)).await.unwrap_err().code(), tonic::Code::Unauthenticated);
 }
 
 #[tokio::test]

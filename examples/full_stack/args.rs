@@ -12,9 +12,17 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "full_stack", version, max_term_width = 120)]
 pub(crate) struct Args {
-    /// The store: `sqlite:PATH` or `memory:`.
+    /// The store: `sqlite:PATH`, `memory:` or `postgres://USER@HOST/DATABASE`.
     #[arg(long, default_value = "sqlite:am-data/am.db", value_name = "URL")]
     pub(crate) store: String,
+
+    /// Puts a bus between the devices and the store, with gateway, flow worker and persister: `nats://HOST:PORT` or `memory:`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) bus: Option<String>,
+
+    /// Keeps this run's streams apart from others on the same bus.
+    #[arg(long, default_value = "am", value_name = "NAME", requires = "bus")]
+    pub(crate) bus_prefix: String,
 
     /// Where gRPC listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 
 use crate::report;
+use crate::wires::Wires;
 
 /// A flow at work.
 pub(crate) struct Running {
@@ -18,13 +19,14 @@ pub(crate) struct Running {
 }
 
 /// Starts the flow of `flows/motion.yaml`: acceleration to windows to activities.
-pub(crate) fn start(store: &Store) -> Result<Running> {
+pub(crate) fn start(store: &Store, wires: &Wires) -> Result<Running> {
     let registry = am_enrich::registry()?;
     let catalogue = store.catalogue();
     let files = [("flows/motion.yaml", include_str!("../../flows/motion.yaml"))];
     let flow =
         Flow::load(&files, "1", &registry, catalogue)?.pop().ok_or_else(|| Error::new(Code::BAD_FLOW, "flows/motion.yaml has no flow"))?;
-    let mut runner = FlowRunner::new(store, flow, RunnerOptions::default())?;
+    let on = wires.for_flow(store, flow.name())?;
+    let mut runner = FlowRunner::new(&on, flow, RunnerOptions::default())?;
     let (status, stop) = (runner.status(), CancelToken::new());
     let until = stop.clone();
     let task = tokio::spawn(async move { runner.run(&until).await });
@@ -33,7 +35,10 @@ pub(crate) fn start(store: &Store) -> Result<Running> {
 
 impl Running {
     /// Waits until the flow has looked at everything that is there, or `stop` is raised.
-    pub(crate) async fn caught_up(&self, store: &Store, stop: &CancelToken, bar: &ProgressBar) -> Result<()> {
+    pub(crate) async fn caught_up(&self, store: &Store, wires: &Wires, stop: &CancelToken, bar: &ProgressBar) -> Result<()> {
+        if wires.has_bus() {
+            return wires.emptied(store, &self.name(), stop, bar).await;
+        }
         let head = store.stats().await?.head;
         bar.set_length(head);
         loop {
@@ -48,6 +53,11 @@ impl Running {
             }
             store.clock().sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The flow's name.
+    pub(crate) fn name(&self) -> String {
+        self.status.get().flow
     }
 
     /// Where it stands.

@@ -16,6 +16,7 @@ mod report;
 mod rng;
 mod simulate;
 mod take_in;
+mod wires;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,11 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+/// An address without the user and password in it.
+fn place(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
 /// The folder beside the store, for the devices' outboxes; a temporary one when the store is in memory.
 fn outboxes(store: &str, seed: u64) -> (PathBuf, bool) {
     match store.strip_prefix("sqlite:").map(|p| p.strip_prefix("//").unwrap_or(p)) {
@@ -98,15 +104,19 @@ async fn run(args: Args) -> Result<bool> {
     }
     let store = Store::open(&args.store, StoreOptions::default(), clock.clone(), Catalogue::builtin()).await?;
     let mine = store.scoped(&scope);
+    let wires = wires::lay(&store, args.bus.as_deref(), &args.bus_prefix).await?;
     let mut config = ServerConfig::default();
     config.grpc = args.grpc;
     config.http = Some(args.http);
     config.auth = Auth::Keys;
-    let server = Server::builder(&store).config(config).bind().await?;
-    let flow = flows::start(&store)?;
+    let server = Server::builder(&wires.front).config(config).bind().await?;
+    let flow = flows::start(&store, &wires)?;
     let ready_ms = clock.monotonic().saturating_sub(begin).as_secs_f64() * 1e3;
     let endpoint = format!("http://{}", server.grpc_addr());
-    println!("store    {}", args.store);
+    println!("store    {}", place(&args.store));
+    if let Some(bus) = &args.bus {
+        println!("bus      {}", place(bus));
+    }
     println!("gRPC     {endpoint}  (device keys)");
     if let Some(a) = server.http_addr() {
         println!("health   http://{a}/healthz  http://{a}/readyz   metrics  http://{a}/metrics");
@@ -115,7 +125,7 @@ async fn run(args: Args) -> Result<bool> {
     let before = Counts::of(mine.counts().await?);
     let bar = progress(args.quiet, args.input.is_some());
     let mut report = Report {
-        store: args.store.clone(),
+        store: place(&args.store).to_owned(),
         ready_ms,
         unavailable: UNAVAILABLE.iter().map(|u| Unavailable { ..*u }).collect(),
         ..Default::default()
@@ -139,7 +149,7 @@ async fn run(args: Args) -> Result<bool> {
     // The flow works behind the feed: wait until it has caught up with what was accepted.
     let waiting = progress(args.quiet, false);
     waiting.set_message("deriving");
-    flow.caught_up(&store, &stop, &waiting).await?;
+    flow.caught_up(&store, &wires, &stop, &waiting).await?;
     waiting.finish_and_clear();
 
     let whole = !stop.is_cancelled();
@@ -176,6 +186,7 @@ async fn run(args: Args) -> Result<bool> {
     stop.cancel();
     server.shutdown().await?;
     flow.finish().await?;
+    wires.finish().await?;
     store.close().await?;
     Ok(report.faults.iter().all(|f| f.matches))
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `ci`, `tidy`, `bench`, `codegen`.
+//! The project's own commands: `cargo xtask test`, `ci`, `tidy`, `bench`, `codegen`, `services`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program speaks through its output")]
 
 mod bench;
@@ -9,6 +9,7 @@ mod exec;
 mod manifest;
 mod parts;
 mod python;
+mod services;
 mod test;
 mod tidy;
 
@@ -45,6 +46,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Start and stop the databases and buses that tests use: PostgreSQL, NATS, Kafka, Redis
+    ///
+    /// All on free ports of 127.0.0.1 and with throw-away data, below ~/.cache/am/services or $AM_SERVICES_DIR.
+    Services(services::Args),
 }
 
 /// The folder that holds the workspace's `Cargo.toml`.
@@ -61,6 +66,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Codegen { check } => generate(check),
+        Command::Services(args) => services::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::manifest::Manifest;
 use crate::parts::{Outcome, Part, run_all};
+use crate::services::{self, Service, Session};
 use crate::{exec, project_root, python};
 
 const WASM: &str = "wasm32-unknown-unknown";
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Leave this part out; may be given several times
     #[arg(long, value_name = "NAME", value_parser = PARTS.map(|p| p.0))]
     skip: Vec<String>,
+    /// Start no services; their tests use those that AM_TEST_POSTGRES and the like name, and are skipped otherwise
+    #[arg(long)]
+    no_services: bool,
     /// Words for the test programs of the part `rust`, such as a part of a test's name
     #[arg(last = true, value_name = "ARGS")]
     filter: Vec<OsString>,
@@ -40,7 +44,7 @@ pub(crate) fn parts(args: &Args) -> Vec<Part<'_>> {
     let chosen = |name: &str| (args.names.is_empty() || args.names.iter().any(|n| n == name)) && !args.skip.iter().any(|n| n == name);
     let part = |(name, what): (&'static str, &'static str)| {
         Part::new(name, what, move || match name {
-            "rust" => rust(&args.filter),
+            "rust" => rust(args),
             "interop" => interop(),
             "features" => features(),
             _ => wasm(),
@@ -49,12 +53,24 @@ pub(crate) fn parts(args: &Args) -> Vec<Part<'_>> {
     PARTS.into_iter().filter(|(name, _)| chosen(name)).map(part).collect()
 }
 
-fn rust(filter: &[OsString]) -> Outcome {
+fn rust(args: &Args) -> Outcome {
     let mut c = exec::cargo(["test", "--workspace", "--no-fail-fast"]);
-    if !filter.is_empty() {
-        c.arg("--").args(filter);
+    if !args.filter.is_empty() {
+        c.arg("--").args(&args.filter);
     }
-    exec::run(&mut c).into()
+    if args.no_services {
+        return exec::run(&mut c).into();
+    }
+    let session = match Session::begin(&Service::ALL) {
+        Ok(session) => session,
+        Err(why) => return Outcome::Failed(format!("services: {why}")),
+    };
+    let up: Vec<&str> = session.report.up.iter().map(|(service, _)| service.name()).collect();
+    println!("services that are up: {}", if up.is_empty() { "none".into() } else { up.join(", ") });
+    services::tell_missing(&session.report);
+    session.show_to(&mut c);
+    let tests = exec::run(&mut c);
+    tests.and(session.end().map_err(|why| format!("services: {why}"))).into()
 }
 
 fn interop() -> Outcome {

@@ -20,6 +20,8 @@ pub mod memory;
 mod message;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod open;
+mod pack;
 mod parcel;
 mod publisher;
 mod sink;
@@ -30,6 +32,8 @@ mod tail;
 pub use consumer::{Consumer, Delivery, Foreign, GroupSpec, Groups, Tag};
 pub use entries::{Entries, Entry, LARGEST_VALUE, check_key, check_value};
 pub use message::{Area, Message};
+pub use open::{BusOptions, open};
+pub use pack::{MAX_ITEMS, pack};
 pub use parcel::{Parcel, Parcels};
 pub use publisher::{Durability, Pressure, Published, Publisher};
 pub use sink::BusSink;

@@ -19,7 +19,7 @@ pub struct Published {
 pub struct Pressure {
     /// Age of the oldest unsettled message divided by the retention time.
     pub age: f64,
-    /// Bytes that are not settled divided by the bytes that fit.
+    /// Bytes from the oldest unsettled message on, which therefore cannot be removed, divided by the bytes that fit.
     pub bytes: f64,
 }
 

@@ -46,6 +46,12 @@ pub trait Tails: Send + Sync {
     /// # Errors
     /// `BUS_UNAVAILABLE`.
     async fn head(&self, area: Area) -> Result<u64>;
+
+    /// How many messages of its topics the reader of this name is not done with; `None` when nobody reads under it.
+    ///
+    /// # Errors
+    /// `BUS_UNAVAILABLE`.
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>>;
 }
 
 /// A reader in order. Each message comes once, in the order of its stream, also over lost connections.

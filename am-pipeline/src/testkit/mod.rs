@@ -1,4 +1,4 @@
-//! Conformance cases for authors of sources, processors and sinks.
+//! Conformance cases for authors of sources, processors, sinks and buses.
 //!
 //! Each function runs a table of cases against something that a closure makes afresh for every case, and returns a [`Verdict`] per case.
 //! A test asks that all of them hold:
@@ -14,6 +14,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod bus;
 mod cut;
 mod processors;
 mod sinks;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use am_core::{Ctx, DeviceId, ReadingId, Scope, Timestamp};
 use am_schema::{Catalogue, Reading, v1};
 
+pub use bus::{bus, bus_only, foreign};
 pub use cut::{Cut, cut};
 pub use processors::processor;
 pub use sinks::sink;

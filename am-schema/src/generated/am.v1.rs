@@ -4295,4 +4295,7 @@ pub struct Parcel {
     /// What derived them; empty for what devices sent.
     #[prost(string, tag = "13")]
     pub flow: ::prost::alloc::string::String,
+    /// How many items a filter left out before: by filter, by consent, because they were erased.
+    #[prost(uint32, repeated, tag = "14")]
+    pub discarded: ::prost::alloc::vec::Vec<u32>,
 }

@@ -1363,6 +1363,7 @@ pub static PARCEL: MessageSpec = MessageSpec { name: "Parcel", doc: "Readings of
     FieldSpec { number: 11, name: "origin", json_name: "origin", doc: "Why they arrive now.", ty: FieldType::Enum(&ORIGIN), card: Card::Implicit },
     FieldSpec { number: 12, name: "traceparent", json_name: "traceparent", doc: "W3C trace context.", ty: FieldType::String, card: Card::Implicit },
     FieldSpec { number: 13, name: "flow", json_name: "flow", doc: "What derived them; empty for what devices sent.", ty: FieldType::String, card: Card::Implicit },
+    FieldSpec { number: 14, name: "discarded", json_name: "discarded", doc: "How many items a filter left out before: by filter, by consent, because they were erased.", ty: FieldType::Uint32, card: Card::Repeated },
 ] };
 
 /// Every message of `am.v1`, sorted by name.

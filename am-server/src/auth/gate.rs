@@ -33,6 +33,8 @@ pub(crate) struct Gate {
     devices: Arc<dyn Devices>,
     clock: Arc<dyn Clock>,
     ttl: Duration,
+    /// For so long after its last check a key holds while the store does not answer.
+    stale: Duration,
     cache: Mutex<HashMap<String, (Option<ApiKey>, Duration)>>,
 }
 
@@ -41,8 +43,8 @@ fn refused(why: &'static str) -> Error {
 }
 
 impl Gate {
-    pub(crate) fn new(auth: Auth, devices: Arc<dyn Devices>, clock: Arc<dyn Clock>, ttl: Duration) -> Self {
-        Gate { auth, devices, clock, ttl, cache: Mutex::default() }
+    pub(crate) fn new(auth: Auth, devices: Arc<dyn Devices>, clock: Arc<dyn Clock>, ttl: Duration, stale: Duration) -> Self {
+        Gate { auth, devices, clock, ttl, stale, cache: Mutex::default() }
     }
 
     /// The caller of a request. Errors never repeat what was sent.
@@ -93,7 +95,15 @@ impl Gate {
         {
             return Ok(row.clone());
         }
-        let row = self.devices.key(id).await?;
+        let row = match self.devices.key(id).await {
+            Ok(row) => row,
+            // Readings are taken in although the keys' store is away: what was known a moment ago holds for a while longer.
+            Err(e) if e.advice().is_worthwhile() => {
+                let known = self.cache.lock().get(id).filter(|(row, until)| row.is_some() && *until + self.stale > now).cloned();
+                return known.map(|(row, _)| row).ok_or(e);
+            }
+            Err(e) => return Err(e),
+        };
         let mut cache = self.cache.lock();
         if cache.len() >= CACHED {
             cache.retain(|_, (_, until)| *until > now);

@@ -112,23 +112,34 @@ impl FlowRunner {
                 Ok(Stepped::Idle) => {
                     failed = 0;
                     let read = self.place.map_or(0, |p| p.read);
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        waited = self.env.backend.feed.wait(read) => waited?,
+                    let waited = tokio::select! {
+                        () = stop.cancelled() => Ok(()),
+                        waited = self.env.backend.feed.wait(read) => waited,
+                    };
+                    match waited {
+                        Ok(()) => self.pace(stop).await,
+                        Err(e) => self.recover(&mut failed, e, stop).await?,
                     }
-                    self.pace(stop).await;
                 }
-                Err(e) => {
-                    self.note(&e);
-                    if !e.advice().is_worthwhile() {
-                        return Err(e);
-                    }
-                    failed += 1;
-                    self.back_off(failed, &e, stop).await;
-                }
+                Err(e) => self.recover(&mut failed, e, stop).await?,
             }
         }
         self.save_cursor(stop).await
+    }
+
+    /// Waits before another try, when one is worthwhile.
+    async fn recover(&mut self, failed: &mut u32, e: Error, stop: &CancelToken) -> Result<()> {
+        self.note(&e);
+        if !e.advice().is_worthwhile() {
+            return Err(e);
+        }
+        if e.code() == Code::STALE_COMMIT {
+            self.status.update(|s| s.reloads += 1);
+            self.unload();
+        }
+        *failed += 1;
+        self.back_off(*failed, &e, stop).await;
+        Ok(())
     }
 
     /// Runs until everything that is there now, and what is derived of it, was looked at.

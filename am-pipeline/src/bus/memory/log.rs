@@ -49,13 +49,21 @@ struct Group {
     out: BTreeMap<u64, Out>,
 }
 
+/// A reader in order.
+struct TailPlace {
+    spec: TailSpec,
+    /// Everything up to here is done.
+    done: u64,
+    /// Which reader has the name.
+    reader: u64,
+}
+
 /// All streams, groups and tails.
 pub(super) struct Log {
     options: MemoryBusOptions,
     streams: BTreeMap<Area, Stream>,
     groups: HashMap<String, Group>,
-    /// Progress of the tails by name: stream, place, and which reader has it.
-    tails: HashMap<String, (Area, u64, u64)>,
+    tails: HashMap<String, TailPlace>,
     tags: u64,
 }
 
@@ -69,7 +77,7 @@ impl Log {
     }
 
     pub(super) fn publish(&mut self, message: Message, now: Duration) -> Result<Published> {
-        self.trim(now);
+        self.trim(message.area, message.body.len() + 256, now);
         let window = self.options.duplicates;
         let stream = self.streams.entry(message.area).or_default();
         stream.ids.retain(|_, (at, _)| now.saturating_sub(*at) < window);
@@ -96,25 +104,26 @@ impl Log {
             let open = g.out.values().filter(|o| o.area == area).map(|o| o.sequence - 1).min();
             Some(open.unwrap_or(*read).min(*read))
         };
-        let tails = self.tails.values().filter(|t| t.0 == area).map(|t| t.1);
+        let tails = self.tails.values().filter(|t| t.spec.area == area).map(|t| t.done);
         self.groups.values().filter_map(of_group).chain(tails).min()
     }
 
-    /// Removes what everyone has, and what nobody wanted for too long.
-    fn trim(&mut self, now: Duration) {
-        for area in Area::ALL {
-            let settled = self.settled(area);
-            let age = self.options.age;
-            let Some(stream) = self.streams.get_mut(&area) else { continue };
-            while let Some((at, m)) = stream.kept.front() {
-                let old = now.saturating_sub(*at) > age;
-                if !(old && settled.is_none()) && settled.is_none_or(|s| stream.first >= s) {
-                    break;
-                }
-                stream.bytes -= m.body.len() + 256;
-                stream.first += 1;
-                stream.kept.pop_front();
+    /// Removes what everyone has where room is needed, and what is too old unless someone still wants it. A group that comes later finds
+    /// what is kept.
+    fn trim(&mut self, area: Area, need: usize, now: Duration) {
+        let settled = self.settled(area);
+        let options = &self.options;
+        let Some(stream) = self.streams.get_mut(&area) else { return };
+        while let Some((at, m)) = stream.kept.front() {
+            let wanted = settled.is_some_and(|s| stream.first >= s);
+            let old = now.saturating_sub(*at) > options.age;
+            let in_the_way = settled.is_some() && stream.bytes + need > options.bytes;
+            if wanted || !(old || in_the_way) {
+                break;
             }
+            stream.bytes -= m.body.len() + 256;
+            stream.first += 1;
+            stream.kept.pop_front();
         }
     }
 
@@ -223,13 +232,14 @@ impl Log {
             return Err(Error::new(Code::BUS_TRIMMED, text).op("bus.tail"));
         }
         self.tags += 1;
-        self.tails.insert(spec.name.clone(), (spec.area, spec.after.max(first), self.tags));
+        let place = TailPlace { spec: spec.clone(), done: spec.after.max(first), reader: self.tags };
+        self.tails.insert(spec.name.clone(), place);
         Ok(self.tags)
     }
 
     /// Whether this reader still has the name.
     pub(super) fn owns(&self, name: &str, reader: u64) -> bool {
-        self.tails.get(name).is_some_and(|t| t.2 == reader)
+        self.tails.get(name).is_some_and(|t| t.reader == reader)
     }
 
     /// What lies behind a place; also how far was looked.
@@ -249,9 +259,15 @@ impl Log {
     }
 
     pub(super) fn done(&mut self, name: &str, reader: u64, place: u64) {
-        if let Some(t) = self.tails.get_mut(name).filter(|t| t.2 == reader) {
-            t.1 = t.1.max(place);
+        if let Some(t) = self.tails.get_mut(name).filter(|t| t.reader == reader) {
+            t.done = t.done.max(place);
         }
+    }
+
+    pub(super) fn tail_lag(&self, area: Area, name: &str) -> Option<u64> {
+        let t = self.tails.get(name).filter(|t| t.spec.area == area)?;
+        let wanted = |(_, (_, m)): &(u64, &(Duration, Message))| wants(m, t.spec.scope.as_ref(), &t.spec.topics);
+        Some(self.streams.get(&area).map_or(0, |s| s.after(t.done).filter(wanted).count() as u64))
     }
 
     pub(super) fn head(&self, area: Area) -> u64 {

@@ -26,6 +26,10 @@ impl Tails for Shared {
     async fn head(&self, area: Area) -> Result<u64> {
         Ok(self.log.lock().head(area))
     }
+
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>> {
+        Ok(self.log.lock().tail_lag(area, name))
+    }
 }
 
 #[async_trait]

@@ -15,6 +15,10 @@ pub(super) struct Api {
     pub(super) link: Link,
 }
 
+/// The request that says nothing: some of the API wants no text, and takes an empty object for it.
+#[derive(Serialize)]
+pub(super) struct Nothing {}
+
 /// What JetStream answered instead of what was asked for.
 pub(super) type Refusal = jetstream::Error;
 

@@ -3,7 +3,7 @@
 //! Read from the stream's leader, never from a copy: a value is as new as any write that returned before. The bucket is therefore made
 //! without "direct get", which the usual client turns on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::api::{Api, down, refusal};
-use super::group::{Create, create_subject, filter};
+use super::api::{Api, Nothing, down, refusal};
+use super::group::{Create, create_subject};
 use super::options::NatsOptions;
 use super::publish::failed;
 use super::pull::{Heard, Pull};
@@ -199,15 +199,26 @@ impl Entries for Bucket {
     }
 
     async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        let filters = if prefix.is_empty() {
-            vec![self.subject(">")]
-        } else {
-            check_key(prefix)?;
-            vec![self.subject(prefix), self.subject(&format!("{prefix}.>"))]
-        };
+        if prefix.is_empty() {
+            return Ok(self.listed(self.subject(">")).await?.into_iter().collect());
+        }
+        check_key(prefix)?;
+        // Two questions: a server counts wrongly what is to come when one consumer has both as its filters.
+        let mut keys = self.listed(self.subject(&format!("{prefix}.>"))).await?;
+        if self.last(prefix).await?.is_some_and(|l| l.value.is_some()) {
+            keys.insert(prefix.to_owned());
+        }
+        Ok(keys.into_iter().collect())
+    }
+}
+
+impl Bucket {
+    /// The keys under a subject that have a value, from a consumer that shows the last message of each without its body.
+    async fn listed(&self, subject: String) -> Result<BTreeSet<String>> {
         let name = self.api.js.client().new_inbox().replace('.', "-");
-        let mut config = ConsumerConfig {
+        let config = ConsumerConfig {
             name: Some(name.clone()),
+            filter_subject: subject,
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,
             headers_only: true,
@@ -216,7 +227,6 @@ impl Entries for Bucket {
             inactive_threshold: Duration::from_secs(30),
             ..ConsumerConfig::default()
         };
-        filter(&mut config, filters);
         let stream = format!("KV_{}", self.name);
         let create = Create { stream_name: &stream, config: &config, action: "create" };
         let info: Info = self.api.must(OP, create_subject(&stream, &config), &create).await?;
@@ -248,7 +258,7 @@ impl Entries for Bucket {
                 Heard::Gone | Heard::Lost => return Err(down(OP)),
             }
         }
-        let _ = self.api.ask::<serde_json::Value>(OP, format!("CONSUMER.DELETE.{stream}.{name}"), &()).await;
+        let _ = self.api.ask::<serde_json::Value>(OP, format!("CONSUMER.DELETE.{stream}.{name}"), &Nothing {}).await;
         Ok(keys.into_iter().filter(|(_, there)| *there).map(|(key, _)| key).collect())
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::Shared;
-use super::api::refusal;
+use super::api::{Nothing, refusal};
 use super::member::Member;
 use super::options::is_name;
 use super::pull::Pull;
@@ -113,7 +113,7 @@ pub(super) async fn ensure(shared: &Shared, spec: &GroupSpec, area: Area) -> Res
     let (stream, want) = (shared.options.stream(area), wanted(shared, spec, area));
     let name = want.durable_name.clone().unwrap_or_default();
     for _ in 0..3 {
-        match shared.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{name}"), &()).await? {
+        match shared.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{name}"), &Nothing {}).await? {
             Ok(info) => {
                 compare(&info.config, &want)?;
                 if (info.config.ack_wait, info.config.max_ack_pending) != (want.ack_wait, want.max_ack_pending) {

@@ -13,7 +13,7 @@ use async_nats::{Message, Subject, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::api::down;
+use super::api::{Nothing, down};
 use super::pull::{Heard, Pull};
 use super::{Shared, envelope, group};
 use crate::bus::{Consumer, Delivery, GroupSpec, Tag};
@@ -213,10 +213,11 @@ impl Consumer for Member {
                 };
             }
             let room = self.room().min(max);
-            if !some && room > 0 {
-                if let Err(e) = self.ask(room, left).await {
-                    trouble = Some(e);
-                }
+            if !some
+                && room > 0
+                && let Err(e) = self.ask(room, left).await
+            {
+                trouble = Some(e);
             }
             if trouble.is_some() && !some && !self.shared.api.link.is_up() {
                 return Err(down(OP));
@@ -248,7 +249,7 @@ impl Consumer for Member {
         for area in &self.spec.areas {
             let (stream, name) = (self.shared.options.stream(*area), &self.spec.name);
             let subject = format!("CONSUMER.INFO.{stream}.{}-group-{name}", self.shared.options.prefix);
-            sum += self.shared.api.must::<Info>("bus.lag", subject, &()).await?.num_pending;
+            sum += self.shared.api.must::<Info>("bus.lag", subject, &Nothing {}).await?.num_pending;
         }
         Ok(sum)
     }

@@ -39,10 +39,10 @@ impl Gauge {
     pub(super) async fn get(&self, shared: &Shared) -> Result<Pressure> {
         let mut value = self.value.lock().await;
         let now = shared.clock.monotonic();
-        if let Some((at, pressure)) = *value {
-            if now.saturating_sub(at) < FRESH {
-                return Ok(pressure);
-            }
+        if let Some((at, pressure)) = *value
+            && now.saturating_sub(at) < FRESH
+        {
+            return Ok(pressure);
         }
         let pressure = measure(shared, Area::Readings).await?.pressure;
         *value = Some((shared.clock.monotonic(), pressure));
@@ -147,7 +147,7 @@ async fn measure(shared: &Shared, area: Area) -> Result<Standing> {
     let mut slowest = "";
     for (floor, c) in behind.iter().take(LOOKED_AT) {
         let Some((place, since)) = oldest(shared, &name, c, *floor).await? else { continue };
-        let now = share(&info, open(c), shared.clock.now().as_nanos().saturating_sub(since.as_nanos()));
+        let now = share(&info, place, shared.clock.now().as_nanos().saturating_sub(since.as_nanos()));
         if now.share() > standing.pressure.share() {
             slowest = &c.name;
         }
@@ -171,12 +171,14 @@ async fn measure(shared: &Shared, area: Area) -> Result<Standing> {
     Ok(standing)
 }
 
-/// Shares of the stream's own limits; bytes by the share of its messages.
-fn share(info: &stream::Info, open: u64, age_ns: i64) -> Pressure {
+/// Shares of the stream's own limits that a message and everything behind it take. The server does not tell the bytes behind a place: they
+/// are taken to be spread evenly, which is exact when nothing lies before it.
+fn share(info: &stream::Info, place: u64, age_ns: i64) -> Pressure {
     let (config, state) = (&info.config, &info.state);
     let age = if config.max_age.is_zero() { 0.0 } else { age_ns.max(0) as f64 / config.max_age.as_nanos() as f64 };
-    let of_messages = open.min(state.messages) as f64 / state.messages.max(1) as f64;
-    let bytes = if config.max_bytes <= 0 { 0.0 } else { state.bytes as f64 * of_messages / config.max_bytes as f64 };
+    let places = |from: u64| (state.last_sequence + 1).saturating_sub(from).max(1) as f64;
+    let behind = (places(place) / places(state.first_sequence)).min(1.0);
+    let bytes = if config.max_bytes <= 0 { 0.0 } else { state.bytes as f64 * behind / config.max_bytes as f64 };
     Pressure { age, bytes }
 }
 

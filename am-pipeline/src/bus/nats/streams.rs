@@ -5,7 +5,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::account::Account;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 
-use super::api::{Api, Refusal, refusal};
+use super::api::{Api, Nothing, Refusal, refusal};
 use super::options::{NatsOptions, Retention};
 use crate::bus::{Area, Durability};
 
@@ -109,7 +109,7 @@ pub(super) fn compare(there: &Config, want: &Config) -> Result<()> {
 
 /// Information about a stream; `None` when it is not there.
 pub(super) async fn info(api: &Api, name: &str) -> Result<Option<Info>> {
-    match api.ask::<Info>(OP, format!("STREAM.INFO.{name}"), &()).await? {
+    match api.ask::<Info>(OP, format!("STREAM.INFO.{name}"), &Nothing {}).await? {
         Ok(info) => Ok(Some(info)),
         Err(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
         Err(e) => Err(refusal(OP, &e)),
@@ -153,7 +153,7 @@ fn explained(e: &Refusal, want: &Config) -> Error {
 /// Checks that JetStream is there for this account.
 pub(super) async fn account(api: &Api) -> Result<Account> {
     let code = |e: &Refusal| matches!(e.error_code(), ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT);
-    match api.ask::<Account>(OP, "INFO".into(), &()).await {
+    match api.ask::<Account>(OP, "INFO".into(), &Nothing {}).await {
         Ok(Ok(account)) => Ok(account),
         Ok(Err(e)) if code(&e) => {
             let text = format!("JetStream is off ({e}): start the server with -js or a jetstream block, and enable it for the account");

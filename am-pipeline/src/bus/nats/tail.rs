@@ -15,7 +15,7 @@ use async_nats::{Message, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::api::down;
+use super::api::{Nothing, down};
 use super::group::{Create, create_subject, filter};
 use super::options::is_name;
 use super::pull::{Heard, Pull};
@@ -63,6 +63,15 @@ impl Tails for Shared {
         let info = streams::info(&self.api, &name).await?;
         let gone = || Error::new(Code::BUS_MISMATCH, format!("the stream {name} is gone")).op(OP);
         info.map(|i| i.state.last_sequence).ok_or_else(gone)
+    }
+
+    async fn lag(&self, area: Area, name: &str) -> Result<Option<u64>> {
+        let stream = self.options.stream(area);
+        let base = format!("{}-tail-{name}", self.options.prefix);
+        let Some(consumer) = Turn::highest(&self.api, &stream, &base).await? else { return Ok(None) };
+        let info = self.api.ask::<Info>(OP, format!("CONSUMER.INFO.{stream}.{consumer}"), &Nothing {}).await?;
+        // It may have been made anew a moment ago.
+        Ok(info.ok().map(|i| i.num_pending + i.num_ack_pending as u64))
     }
 }
 

@@ -6,7 +6,7 @@ use am_core::{Code, Error, Result, Timestamp};
 use async_nats::jetstream::ErrorCode;
 use serde::Deserialize;
 
-use super::api::{Api, refusal};
+use super::api::{Api, Nothing, refusal};
 
 const OP: &str = "bus.tail";
 /// Consumers of a stream that are looked at.
@@ -46,6 +46,11 @@ impl Turn {
         Ok(Turn { base: base.to_owned(), rank: Rank(number, own), round: 0 })
     }
 
+    /// The consumer of whoever reads now.
+    pub(super) async fn highest(api: &Api, stream: &str, base: &str) -> Result<Option<String>> {
+        Ok(others(api, stream, base).await?.into_iter().max_by_key(|(rank, _)| *rank).map(|(_, name)| name))
+    }
+
     /// The same turn with another consumer.
     pub(super) fn again(&self) -> Turn {
         Turn { round: self.round + 1, ..self.clone() }
@@ -69,7 +74,7 @@ impl Turn {
         for (rank, name) in all {
             let goes = if over { name == own } else { name != own && rank <= self.rank };
             if goes {
-                match api.ask::<Deleted>(OP, format!("CONSUMER.DELETE.{stream}.{name}"), &()).await? {
+                match api.ask::<Deleted>(OP, format!("CONSUMER.DELETE.{stream}.{name}"), &Nothing {}).await? {
                     Err(e) if e.error_code() != ErrorCode::CONSUMER_NOT_FOUND => return Err(refusal(OP, &e)),
                     _ => {}
                 }

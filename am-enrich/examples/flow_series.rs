@@ -1,6 +1,6 @@
 //! Takes in a fixed series of blocks and runs the motion flow over them, in one process: the one that `tests/flow_kill.rs` kills.
 //!
-//! `flow_worker PATH TOTAL`: goes on where the store ends, up to TOTAL blocks, prints `done` and ends.
+//! `flow_series PATH TOTAL`: goes on where the store ends, up to TOTAL blocks, prints `done` and ends.
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/series/mod.rs"]

@@ -1,0 +1,292 @@
+//! The bus on NATS while connections, servers and leaders come and go, and streams are full.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/proxy.rs"]
+mod proxy;
+#[path = "support/nats.rs"]
+mod servers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use am_core::{Clock, Code, Ctx, DeviceId, Scope};
+use am_pipeline::TokioClock;
+use am_pipeline::bus::nats::{self, NatsOptions};
+use am_pipeline::bus::{Area, Bus, Consumer, GroupSpec, Message, Parcel, Parcels, Tail, TailSpec};
+use proxy::Proxy;
+use servers::Own;
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(TokioClock::default())
+}
+
+fn ctx() -> Ctx {
+    Ctx::new(Scope::local(), clock())
+}
+
+async fn pause(ms: u64) {
+    clock().sleep(Duration::from_millis(ms)).await;
+}
+
+fn message(n: u64, bytes: usize) -> Message {
+    Message {
+        area: Area::Readings,
+        scope: Scope::local(),
+        topic: "device.health.heartrate.raw".into(),
+        device: DeviceId::new("watch").ok(),
+        id: format!("m{n}"),
+        trace: Default::default(),
+        body: Parcel { client: n.to_string(), client_version: "x".repeat(bytes), ..Default::default() }.to_body(),
+    }
+}
+
+fn number(m: &Message) -> u64 {
+    Parcel::from_body(m.body.clone()).unwrap().client.parse().unwrap()
+}
+
+/// Publishes under the same ids until the bus has them all, as an outbox does; how often that failed.
+async fn deliver(bus: &Bus, from: u64, to: u64, pace_ms: u64) -> usize {
+    let mut failed = 0;
+    for n in (from..to).step_by(10) {
+        let batch = || (n..(n + 10).min(to)).map(|n| message(n, 100)).collect::<Vec<_>>();
+        loop {
+            let results = bus.publisher.publish(&ctx(), batch()).await;
+            match results.iter().find_map(|r| r.as_ref().err()) {
+                None => break,
+                Some(e) => assert!(e.advice().is_worthwhile(), "{e}"),
+            }
+            failed += 1;
+            pause(50).await;
+        }
+        pause(pace_ms).await;
+    }
+    failed
+}
+
+/// Takes and settles until each number came; how often each did.
+async fn take_all(c: &mut Box<dyn Consumer>, count: u64) -> BTreeMap<u64, usize> {
+    let mut seen = BTreeMap::new();
+    for _ in 0..400 {
+        if seen.len() as u64 == count {
+            return seen;
+        }
+        match c.fetch(16, Duration::from_millis(500)).await {
+            Ok(got) => {
+                for d in &got {
+                    *seen.entry(number(d.message.as_ref().unwrap())).or_default() += 1;
+                }
+                let tags: Vec<_> = got.iter().map(|d| d.tag).collect();
+                let _ = c.ack(&tags).await;
+            }
+            Err(e) => {
+                assert_eq!(e.code(), Code::BUS_UNAVAILABLE, "{e}");
+                pause(50).await;
+            }
+        }
+    }
+    panic!("{} of {count} messages came", seen.len());
+}
+
+/// Reads in order until each number came.
+async fn read_all(t: &mut Box<dyn Tail>, count: u64) {
+    let mut next = 0;
+    for _ in 0..400 {
+        if next == count {
+            return;
+        }
+        match t.next(16, Duration::from_millis(500)).await {
+            Ok(got) => {
+                for s in &got {
+                    assert_eq!(number(s.message.as_ref().unwrap()), next, "in order, each once");
+                    next += 1;
+                }
+                if let Some(s) = got.last() {
+                    let _ = t.done(s.sequence).await;
+                }
+            }
+            Err(e) => {
+                assert_eq!(e.code(), Code::BUS_UNAVAILABLE, "{e}");
+                pause(50).await;
+            }
+        }
+    }
+    panic!("{next} of {count} messages came");
+}
+
+fn tail(name: &str) -> TailSpec {
+    TailSpec { name: name.into(), area: Area::Readings, scope: None, topics: Vec::new(), after: 0 }
+}
+
+fn group(name: &str) -> GroupSpec {
+    GroupSpec::new(name, [Area::Readings]).settle_within(Duration::from_secs(2))
+}
+
+/// Publishes, takes from a group and reads a tail while `trouble` happens; everything is there at the end.
+async fn survives(own: &Own, urls: Vec<String>, count: u64, trouble: impl Future<Output = ()>) -> usize {
+    let mut options = own.options.clone();
+    options.urls = urls;
+    options.publish_within = Duration::from_secs(2);
+    options.answer_within = Duration::from_secs(2);
+    let bus = nats::open(options, clock()).await.unwrap();
+    let mut c = bus.groups.join(group("g")).await.unwrap();
+    let mut t = bus.tails.as_ref().unwrap().open(tail("t")).await.unwrap();
+    let (failed, seen, (), ()) = tokio::join!(deliver(&bus, 0, count, 10), take_all(&mut c, count), read_all(&mut t, count), trouble);
+    assert_eq!(seen.keys().copied().collect::<BTreeSet<_>>(), (0..count).collect());
+    // Ids kept every message from being there twice.
+    let mut stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, count);
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custody_p01_nothing_is_lost_or_doubled_over_lost_connections() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let own = Own::new(&urls, 32 << 20).await;
+    let proxy = Proxy::new(&urls[0]).await;
+    let trouble = async {
+        for ms in [30, 120, 5, 400, 60, 1, 200] {
+            pause(150).await;
+            proxy.cut();
+            pause(ms).await;
+            proxy.restore();
+        }
+    };
+    let failed = survives(&own, vec![proxy.url.clone()], 2_500, trouble).await;
+    assert!(failed > 0, "no connection was lost while something was published");
+    own.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custody_p01_nothing_is_lost_or_doubled_over_changes_of_leader() {
+    let Some(urls) = servers::servers("AM_TEST_NATS_CLUSTER") else { return };
+    let own = Own::new(&urls, 32 << 20).await;
+    let (js, stream) = (own.js().clone(), own.stream(Area::Readings));
+    let prefix = own.options.prefix.clone();
+    let trouble = async {
+        for i in 0..6 {
+            pause(300).await;
+            let leaders = ["STREAM.LEADER.STEPDOWN", "CONSUMER.LEADER.STEPDOWN"];
+            let subject = match leaders[i % 2] {
+                s if s.starts_with("STREAM") => format!("{s}.{stream}"),
+                s => format!("{s}.{stream}.{prefix}-group-g"),
+            };
+            let _: Result<serde_json::Value, _> = js.request(subject, &serde_json::json!({})).await;
+        }
+    };
+    survives(&own, urls.clone(), 1_500, trouble).await;
+    own.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_stream_refuses_and_takes_again_when_a_slow_consumer_has_settled() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let mut own = Own::new(&urls, 1 << 20).await;
+    own.options.streams.readings.max_bytes = 1 << 20;
+    let bus = own.open().await;
+    let mut c = bus.groups.join(group("slow")).await.unwrap();
+    let (mut n, mut last) = (0, 0.0);
+    let refused = loop {
+        let r = bus.publisher.publish(&ctx(), vec![message(n, 50_000)]).await.remove(0);
+        match r {
+            Ok(_) => n += 1,
+            Err(e) => break e,
+        }
+        assert!(n < 100, "a stream of 1 MiB took {n} messages of 50 kB");
+    };
+    assert_eq!(refused.code(), Code::OVERLOADED, "{refused}");
+    for _ in 0..20 {
+        last = bus.publisher.pressure().await.unwrap().share();
+        if last > 0.9 {
+            break;
+        }
+        pause(200).await;
+    }
+    assert!(last > 0.9, "a full stream says {last}");
+    // Nothing of what was taken was thrown away to make room.
+    assert_eq!(take_all(&mut c, n).await.len() as u64, n);
+    let mut tries = 0;
+    while let Err(e) = bus.publisher.publish(&ctx(), vec![message(n, 50_000)]).await.remove(0) {
+        assert_eq!(e.code(), Code::OVERLOADED);
+        tries += 1;
+        assert!(tries < 40, "it goes on refusing what there is room for");
+        pause(200).await;
+    }
+    let got = c.fetch(5, Duration::from_secs(2)).await.unwrap();
+    assert_eq!(got.iter().map(|d| number(d.message.as_ref().unwrap())).collect::<Vec<_>>(), [n]);
+    own.remove().await;
+}
+
+#[tokio::test]
+async fn settings_that_would_lose_something_are_named() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let own = Own::new(&urls, 1 << 20).await;
+    let config = async_nats::jetstream::stream::Config {
+        name: own.stream(Area::Readings),
+        subjects: vec![format!("{}.r.>", own.options.prefix)],
+        max_bytes: 1 << 20,
+        ..Default::default()
+    };
+    own.js().create_stream(config).await.unwrap();
+    let e = nats::open(own.options.clone(), clock()).await.unwrap_err();
+    assert_eq!(e.code(), Code::BUS_MISMATCH);
+    assert!(e.message().contains("discard Old") && e.message().contains(&own.stream(Area::Readings)), "{e}");
+    own.remove().await;
+}
+
+#[tokio::test]
+async fn the_first_message_of_a_failed_start_says_what_to_do() {
+    let e = nats::open(NatsOptions::at(["nats://127.0.0.1:9"]), clock()).await.unwrap_err();
+    assert!(e.code() == Code::BUS_UNAVAILABLE && e.message().contains("nats://127.0.0.1:9"), "{e}");
+    let e = nats::open(NatsOptions::at(["nats://me:secret@127.0.0.1:9"]), clock()).await.unwrap_err();
+    assert!(e.code() == Code::BAD_CONFIG && !e.to_string().contains("secret"), "{e}");
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let own = Own::new(&urls, 1 << 50).await;
+    let e = nats::open(own.options.clone(), clock()).await.unwrap_err();
+    assert!(e.code() == Code::BUS_MISMATCH && e.message().contains("max_bytes"), "{e}");
+    let mut three = Own::new(&urls, 1 << 20).await;
+    three.options.streams.readings.replicas = 3;
+    let e = nats::open(three.options.clone(), clock()).await.unwrap_err();
+    assert!(e.code() == Code::BUS_MISMATCH && e.message().contains("replicas"), "{e}");
+    own.remove().await;
+    three.remove().await;
+}
+
+#[tokio::test]
+async fn a_trimmed_place_is_told_and_the_first_that_is_left_is_named() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let own = Own::new(&urls, 1 << 20).await;
+    let bus = own.open().await;
+    deliver(&bus, 0, 20, 0).await;
+    let stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
+    stream.purge().sequence(11).await.unwrap();
+    let tails = bus.tails.as_ref().unwrap();
+    let e = tails.open(TailSpec { after: 5, ..tail("late") }).await.err().unwrap();
+    assert!(e.code() == Code::BUS_TRIMMED && e.message().contains("11"), "{e}");
+    for (after, first) in [(10, 10), (0, 10), (15, 15)] {
+        let mut t = tails.open(TailSpec { after, ..tail("late") }).await.unwrap();
+        let got = t.next(1, Duration::from_secs(2)).await.unwrap();
+        assert_eq!(number(got[0].message.as_ref().unwrap()), first);
+    }
+    own.remove().await;
+}
+
+#[tokio::test]
+async fn a_bus_that_is_closed_says_so() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let own = Own::new(&urls, 1 << 20).await;
+    let bus = own.open().await;
+    bus.publisher.ready().await.unwrap();
+    let mut c = bus.groups.join(group("g")).await.unwrap();
+    bus.publisher.close().await.unwrap();
+    let e = loop {
+        match c.fetch(1, Duration::from_millis(200)).await {
+            Err(e) => break e,
+            Ok(got) => assert!(got.is_empty()),
+        }
+    };
+    assert!(matches!(e.code(), Code::CLOSED | Code::BUS_UNAVAILABLE), "{e}");
+    let r = bus.publisher.publish(&ctx(), vec![message(1, 1)]).await.remove(0).unwrap_err();
+    assert!(matches!(r.code(), Code::CLOSED | Code::BUS_UNAVAILABLE), "{r}");
+    own.remove().await;
+}
