@@ -21,6 +21,10 @@ use crate::bus::{Consumer, Delivery, GroupSpec, Tag};
 
 /// A member that has had no room for so long stops its partitions, and goes on being heard of by the group.
 const STALLED: Duration = Duration::from_secs(5);
+/// How long joining waits for the group.
+const JOINED_WITHIN: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What librdkafka tells a member: partitions come and go.
 pub(super) struct Watch {
@@ -88,6 +92,22 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(shared: Arc<Shared>, consumer: StreamConsumer<Watch>, ledger: Arc<Mutex<Ledger>>, spec: GroupSpec) -> Self {
         Member { shared, consumer: Some(Arc::new(consumer)), ledger, spec, full_since: None, names: HashMap::new() }
+    }
+
+    /// Waits until the group knows this member, so that a group is there once it is joined; not for ever, because that takes the other
+    /// members' help. What comes meanwhile is kept for the first fetch.
+    pub(super) async fn settle_in(&mut self) -> Result<()> {
+        let consumer = self.consumer()?;
+        let until = self.shared.clock.monotonic().saturating_add(JOINED_WITHIN);
+        while !self.ledger.lock().is_member() && self.shared.clock.monotonic() < until {
+            // A change of partitions alone does not end the wait for a message.
+            let look = self.shared.clock.sleep(LOOK);
+            tokio::select! {
+                next = consumer.recv() => self.receive(next, self.shared.clock.monotonic())?,
+                () = look => {}
+            }
+        }
+        Ok(())
     }
 
     fn consumer(&self) -> Result<Arc<StreamConsumer<Watch>>> {

@@ -64,6 +64,8 @@ impl Groups for Hand {
         let consumer: StreamConsumer<Watch> = shared.options.member(&name, settle_ms)?.create_with_context(watch).map_err(fail)?;
         let patterns: Vec<&str> = subscription.iter().map(String::as_str).collect();
         consumer.subscribe(&patterns).map_err(fail)?;
-        Ok(Box::new(Member::new(shared.clone(), consumer, ledger, spec)))
+        let mut member = Member::new(shared.clone(), consumer, ledger, spec);
+        member.settle_in().await?;
+        Ok(Box::new(member))
     }
 }

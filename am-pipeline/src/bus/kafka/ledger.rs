@@ -46,6 +46,8 @@ pub(super) struct Ledger {
     partitions: BTreeMap<Place, Partition>,
     open: BTreeMap<u64, Open>,
     tags: u64,
+    /// The group has said what is this member's, be it nothing.
+    member: bool,
 }
 
 impl Ledger {
@@ -57,11 +59,18 @@ impl Ledger {
             partitions: BTreeMap::new(),
             open: BTreeMap::new(),
             tags: 0,
+            member: false,
         }
+    }
+
+    /// Whether the group knows this member.
+    pub(super) fn is_member(&self) -> bool {
+        self.member
     }
 
     /// These partitions are this member's from now on.
     pub(super) fn assign(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.member = true;
         for place in places {
             self.revoke([place.clone()]);
             self.partitions.insert(place, Partition::default());
