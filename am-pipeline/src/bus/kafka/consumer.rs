@@ -94,16 +94,21 @@ impl Member {
         Member { shared, consumer: Some(Arc::new(consumer)), ledger, spec, full_since: None, names: HashMap::new() }
     }
 
-    /// Waits until the group knows this member, so that a group is there once it is joined; not for ever, because that takes the other
-    /// members' help. What comes meanwhile is kept for the first fetch.
+    /// Waits until the group knows this member and every partition it got has given what it has, or as much as there is room for: a group
+    /// is there once it is joined, and its first fetch finds what waits. Not for ever, because it takes the other members' help. What
+    /// comes meanwhile is kept for that fetch.
     pub(super) async fn settle_in(&mut self) -> Result<()> {
         let consumer = self.consumer()?;
         let until = self.shared.clock.monotonic().saturating_add(JOINED_WITHIN);
-        while !self.ledger.lock().is_member() && self.shared.clock.monotonic() < until {
+        let mut ends = 0;
+        while !self.ledger.lock().is_settled_in(ends) && self.shared.clock.monotonic() < until {
             // A change of partitions alone does not end the wait for a message.
             let look = self.shared.clock.sleep(LOOK);
             tokio::select! {
-                next = consumer.recv() => self.receive(next, self.shared.clock.monotonic())?,
+                next = consumer.recv() => {
+                    ends += usize::from(matches!(next, Err(KafkaError::PartitionEOF(_))));
+                    self.receive(next, self.shared.clock.monotonic())?;
+                }
                 () = look => {}
             }
         }
@@ -186,6 +191,8 @@ impl Member {
                 self.admit(&message, now);
                 Ok(())
             }
+            // Nothing more for now.
+            Err(KafkaError::PartitionEOF(_)) => Ok(()),
             Err(e) => {
                 let e = explain("bus.fetch", false, &self.shared.health, &e);
                 match e.code() {

@@ -63,9 +63,9 @@ impl Ledger {
         }
     }
 
-    /// Whether the group knows this member.
-    pub(super) fn is_member(&self) -> bool {
-        self.member
+    /// Whether the group knows this member, and as many partitions as it has are at their end, or there is no more room.
+    pub(super) fn is_settled_in(&self, ends: usize) -> bool {
+        self.member && (ends >= self.partitions.len() || self.full())
     }
 
     /// These partitions are this member's from now on.

@@ -153,6 +153,7 @@ const OURS: &[&str] = &[
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
+    "enable.partition.eof",
     "group.id",
     "isolation.level",
     "metadata.broker.list",
@@ -234,6 +235,9 @@ impl KafkaOptions {
         c.set("enable.auto.offset.store", "false");
         c.set("auto.commit.interval.ms", self.commit_ms.clamp(10, 60_000).to_string());
         c.set("auto.offset.reset", "earliest");
+        c.set("enable.partition.eof", "true");
+        // A broker answers a connection's questions one after the other, and an idle fetch would hold up those about offsets for 500 ms.
+        c.set("fetch.wait.max.ms", "100");
         c.set("partition.assignment.strategy", "cooperative-sticky");
         c.set("session.timeout.ms", self.session_ms.clamp(1_000, 3_600_000).to_string());
         c.set("heartbeat.interval.ms", (self.session_ms.clamp(1_000, 3_600_000) / 4).to_string());
