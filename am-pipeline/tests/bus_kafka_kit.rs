@@ -29,6 +29,6 @@ async fn kafka_holds_the_cases() {
     let options = setting::options(&brokers);
     let wanted = |id: &str| !NOT_PROMISED.contains(&id);
     let make = || async { kafka::open(options.clone(), setting::clock()).await.unwrap() };
-    let verdicts = testkit::bus_only(make, wanted).await;
+    let verdicts = Box::pin(testkit::bus_only(make, wanted)).await;
     testkit::hold(&verdicts);
 }
