@@ -36,6 +36,7 @@ pub mod bus;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod conflict;
 pub mod cursor;
+pub mod entries;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
@@ -43,6 +44,8 @@ pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod predicate;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod replay;
 pub mod runner;
 mod scoped;

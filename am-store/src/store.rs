@@ -11,7 +11,7 @@ use crate::lookup::StoreLookup;
 use crate::memory::{self, MemoryOptions};
 use crate::model::{FeedPage, FeedQuery, Seq, VectorModel};
 use crate::scoped::ScopedStore;
-use crate::traits::{Backend, Stats, Vectors};
+use crate::traits::{Backend, KeyValue, Stats, Vectors};
 
 /// Options of every backend; the one that the address names reads its own.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -79,6 +79,14 @@ impl Store {
     /// Of a backend of your own.
     pub fn of(backend: Backend, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Store {
         Store { backend, clock, catalogue }
+    }
+
+    /// The same store with its key-value space elsewhere: on Redis (`am_store::redis`, feature `redis`) or on a bus
+    /// ([`crate::entries`]). What was in the space before stays where it is. Values are then not part of the backend's own
+    /// transactions and copies.
+    #[must_use]
+    pub fn with_key_value(self, key_value: Arc<dyn KeyValue>) -> Store {
+        Store { backend: Backend { key_value, ..self.backend }, ..self }
     }
 
     /// The store as one person's readings.

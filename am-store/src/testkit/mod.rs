@@ -19,6 +19,7 @@ pub mod broken;
 mod cases;
 pub mod corpus;
 mod generate;
+pub mod key_value;
 mod kit;
 mod poll;
 mod report;
