@@ -151,6 +151,40 @@ async fn a_trimmed_place_is_told_and_the_first_that_is_left_is_named() {
 }
 
 #[tokio::test]
+async fn a_reader_of_a_quiet_topic_knows_that_what_was_removed_was_not_for_it() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let mut own = Own::new(&urls, 1 << 20).await;
+    own.options.note_every = Duration::from_millis(50);
+    let bus = own.open().await;
+    let tails = bus.tails.as_ref().unwrap();
+    let quiet = |after| TailSpec { after, topics: vec!["device.sensor.gps.raw".into()], ..tail("quiet") };
+    let mut first = message(0, 10);
+    first.topic = "device.sensor.gps.raw".into();
+    let place = bus.publisher.publish(&ctx(), vec![first]).await.remove(0).unwrap().sequence;
+    let mut t = tails.open(quiet(0)).await.unwrap();
+    assert_eq!(t.next(5, Duration::from_secs(1)).await.unwrap().len(), 1);
+    t.done(place).await.unwrap();
+    // Much that it does not want, then idle moments in which it notes that.
+    deliver(&bus, 1, 40, 0).await;
+    for _ in 0..4 {
+        assert!(t.next(5, Duration::from_millis(80)).await.unwrap().is_empty());
+    }
+    let stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
+    stream.purge().sequence(30).await.unwrap();
+    drop(t);
+    let mut t = tails.open(quiet(place)).await.unwrap();
+    let mut next = message(99, 10);
+    next.topic = "device.sensor.gps.raw".into();
+    bus.publisher.publish(&ctx(), vec![next]).await.remove(0).unwrap();
+    assert_eq!(number(t.next(5, Duration::from_secs(2)).await.unwrap()[0].message.as_ref().unwrap()), 99);
+    // Who had not even seen its first message cannot know.
+    bus.publisher.publish(&ctx(), vec![message(100, 10)]).await.remove(0).unwrap();
+    let e = tails.open(TailSpec { name: "other".into(), ..quiet(place) }).await.err().unwrap();
+    assert_eq!(e.code(), Code::BUS_TRIMMED, "{e}");
+    own.remove().await;
+}
+
+#[tokio::test]
 async fn a_bus_that_is_closed_says_so() {
     let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
     let own = Own::new(&urls, 1 << 20).await;

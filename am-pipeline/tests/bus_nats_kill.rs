@@ -1,5 +1,5 @@
 //! The bus on NATS while its servers are killed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "support/nats.rs"]
 mod servers;
@@ -20,7 +20,7 @@ async fn control(command: &'static str) {
 fn controlled() -> bool {
     let there = std::env::var("AM_TEST_SERVICES_CTL").is_ok_and(|c| !c.is_empty());
     if !there {
-        println!("skipped: AM_TEST_SERVICES_CTL says nothing about how servers are killed");
+        eprintln!("skipped: AM_TEST_SERVICES_CTL says nothing about how servers are killed");
     }
     there
 }
