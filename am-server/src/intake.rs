@@ -109,7 +109,7 @@ impl Intake {
         let trace = TraceParent::parse(&provenance.traceparent).unwrap_or_default();
         let ctx = Ctx::new(grant.scope.clone(), self.clock.clone()).with_trace(trace).with_timeout(self.accept);
         let (readings, rejected) = (sorted.readings.len(), sorted.rejected.len());
-        let ingest = Ingest { provenance, readings: sorted.readings, rejected: sorted.rejected, discarded: Vec::new() };
+        let ingest = Ingest { provenance, readings: sorted.readings, rejected: sorted.rejected, ..Ingest::default() };
         let span = tracing::debug_span!("store.put", readings, rejected, key = grant.key_id, trace = %ctx.trace());
         let done = tokio::select! {
             done = self.readings.put(&ctx, ingest).instrument(span) => done,

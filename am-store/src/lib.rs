@@ -30,12 +30,18 @@
 //! ```
 
 mod ancestry;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod buckets;
 pub mod bus;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod conflict;
 pub mod cursor;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
 pub mod model;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod predicate;
 mod replay;
 pub mod runner;

@@ -23,6 +23,9 @@ pub struct StoreOptions {
     /// For `sqlite:PATH`; the path of the address wins over the one in here.
     #[cfg(feature = "sqlite")]
     pub sqlite: crate::sqlite::SqliteOptions,
+    /// For `postgres://…`.
+    #[cfg(feature = "postgres")]
+    pub postgres: crate::postgres::PostgresOptions,
 }
 
 /// A store, whichever backend is behind it. Cheap to clone.
@@ -40,22 +43,27 @@ pub struct Store {
 enum Address {
     Memory,
     Sqlite(PathBuf),
+    /// The whole address. It may hold a password, and is never repeated in a message.
+    Postgres(String),
 }
 
 fn parse(url: &str) -> Result<Address> {
-    let bad = |why: String| Error::new(Code::BAD_STORE_URL, format!("{why}; there are memory: and sqlite:PATH")).op("store.open");
+    let bad =
+        |why: String| Error::new(Code::BAD_STORE_URL, format!("{why}; there are memory:, sqlite:PATH and postgres://…")).op("store.open");
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Address::Memory),
         Some(("memory", rest)) => Err(bad(format!("memory: takes nothing behind it, found {rest:?}"))),
         Some(("sqlite", "")) => Err(bad("sqlite: needs a path behind it".into())),
         Some(("sqlite", path)) => Ok(Address::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Address::Postgres(url.to_owned())),
+        Some(("postgres" | "postgresql", _)) => Err(bad("postgres: needs //USER@HOST/DATABASE behind it".into())),
         Some((scheme, _)) => Err(bad(format!("there is no backend {scheme:?}"))),
         None => Err(bad(format!("{url:?} has no scheme"))),
     }
 }
 
 impl Store {
-    /// Opens the store at an address: `memory:` or `sqlite:PATH`.
+    /// Opens the store at an address: `memory:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     ///
     /// # Errors
     /// `BAD_STORE_URL` when no backend answers to it; whatever keeps the backend from opening.
@@ -63,6 +71,7 @@ impl Store {
         let backend = match parse(url)? {
             Address::Memory => memory::open(options.memory, clock.clone(), catalogue.clone()),
             Address::Sqlite(path) => open_sqlite(path, options, clock.clone(), catalogue.clone()).await?,
+            Address::Postgres(url) => open_postgres(&url, options, clock.clone(), catalogue.clone()).await?,
         };
         Ok(Self::of(backend, clock, catalogue))
     }
@@ -157,6 +166,17 @@ async fn open_sqlite(path: PathBuf, _: StoreOptions, _: Arc<dyn Clock>, _: Catal
     Err(Error::new(Code::BAD_STORE_URL, text).op("store.open"))
 }
 
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, options: StoreOptions, clock: Arc<dyn Clock>, catalogue: Catalogue) -> Result<Backend> {
+    crate::postgres::open(url, options.postgres, clock, catalogue).await
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_: &str, _: StoreOptions, _: Arc<dyn Clock>, _: Catalogue) -> Result<Backend> {
+    let text = "this program was built without PostgreSQL; build it with the feature `postgres`";
+    Err(Error::new(Code::BAD_STORE_URL, text).op("store.open"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,10 +187,13 @@ mod tests {
         assert_eq!(parse("sqlite:/data/am.db").unwrap(), Address::Sqlite("/data/am.db".into()));
         assert_eq!(parse("sqlite:///data/am.db").unwrap(), Address::Sqlite("/data/am.db".into()));
         assert_eq!(parse("sqlite:C:\\am.db").unwrap(), Address::Sqlite("C:\\am.db".into()));
-        for bad in ["", "am.db", "memory", "memory:x", "sqlite:", "postgres://host/db", "Memory:"] {
+        for url in ["postgres://ada:secret@host/db", "postgresql://host/db"] {
+            assert_eq!(parse(url).unwrap(), Address::Postgres(url.into()));
+        }
+        for bad in ["", "am.db", "memory", "memory:x", "sqlite:", "postgres:host/db", "mysql://host/db", "Memory:"] {
             let e = parse(bad).unwrap_err();
             assert_eq!(e.code(), Code::BAD_STORE_URL, "{bad}");
-            assert!(e.message().contains("memory: and sqlite:PATH"), "{e}");
+            assert!(e.message().contains("memory:, sqlite:PATH and postgres://"), "{e}");
         }
     }
 }

@@ -204,6 +204,8 @@ async fn custody_p01_a_worker_on_the_bus_derives_what_an_embedded_flow_derives()
     assert_eq!((s.get().taken, s.get().derived), (200, 200));
     persist(&db, &bus, |n| n >= 400).await;
     assert_eq!(persisted(&db).await, embedded().await);
+    let counts = db.scoped(&ada()).counts().await.unwrap();
+    assert_eq!((counts.received, counts.stored), (200, 200), "what was derived was not received");
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     pub(crate) bus: Option<String>,
 
+    /// Keeps this run's streams apart from others on the same bus.
+    #[arg(long, default_value = "am", value_name = "NAME", requires = "bus")]
+    pub(crate) bus_prefix: String,
+
     /// Where gRPC listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     pub(crate) grpc: SocketAddr,

@@ -104,7 +104,7 @@ async fn run(args: Args) -> Result<bool> {
     }
     let store = Store::open(&args.store, StoreOptions::default(), clock.clone(), Catalogue::builtin()).await?;
     let mine = store.scoped(&scope);
-    let wires = wires::lay(&store, args.bus.as_deref()).await?;
+    let wires = wires::lay(&store, args.bus.as_deref(), &args.bus_prefix).await?;
     let mut config = ServerConfig::default();
     config.grpc = args.grpc;
     config.http = Some(args.http);

@@ -26,10 +26,17 @@ struct Cluster {
 }
 
 /// Straight to the store, or over the bus at an address.
-pub(crate) async fn lay(store: &Store, url: Option<&str>) -> Result<Wires> {
+pub(crate) async fn lay(store: &Store, url: Option<&str>, prefix: &str) -> Result<Wires> {
     let Some(url) = url else { return Ok(Wires { front: store.clone(), bus: None }) };
     let (clock, catalogue) = (store.clock().clone(), store.catalogue().clone());
-    let bus = bus::open(url, BusOptions::default(), clock.clone()).await?;
+    let mut options = BusOptions::default();
+    prefix.clone_into(&mut options.nats.prefix);
+    // A day needs no 100 GB.
+    let streams = &mut options.nats.streams;
+    for stream in [&mut streams.readings, &mut streams.work, &mut streams.errors] {
+        stream.max_bytes = 1 << 30;
+    }
+    let bus = bus::open(url, options, clock.clone()).await?;
     let front = Store::of(gateway(store.backend().clone(), &bus, GatewayOptions::default()), clock, catalogue);
     let mut persister = Persister::new(store, &bus, PersisterOptions::default());
     let (status, stop) = (persister.status(), CancelToken::new());

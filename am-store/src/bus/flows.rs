@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use am_core::{Clock, Code, Ctx, Error, Result, Retry, Timestamp};
-use am_pipeline::bus::{Bus, Entries, Message};
+use am_pipeline::bus::{Bus, Entries, Message, Parcel};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
@@ -231,9 +231,10 @@ impl Flows for BusFlows {
         let now = self.clock.now();
         let limit = self.bus.publisher.body_limit();
         let mut messages: Vec<Message> = c.derived.iter().map(|d| parcels::derived(&d.scope, &d.reading, d.origin, &c.flow, now)).collect();
+        let template = Parcel { flow: c.flow.clone(), received_at: now.as_nanos(), ..Default::default() };
         for letter in &c.dead_letters {
             let one = std::slice::from_ref(letter);
-            messages.extend(parcels::errors(&letter.scope, &letter.stage, one, &[], limit, &Default::default()));
+            messages.extend(parcels::errors(&letter.scope, &letter.stage, one, &[], limit, &template));
         }
         let mut derived: Vec<PutOutcome> = Vec::with_capacity(c.derived.len());
         for duplicate in self.publish(messages).await?.into_iter().take(c.derived.len()) {

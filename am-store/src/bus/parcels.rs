@@ -91,7 +91,8 @@ pub(super) fn errors(
 /// What a message holds, as a batch to take in; what cannot be read becomes a dead letter.
 pub(super) fn ingest(decoder: &mut Decoder, scope: &Scope, parcel: Parcel, now: Timestamp) -> Ingest {
     let provenance = provenance(&parcel);
-    let mut batch = Ingest { provenance, ..Default::default() };
+    let flow = Some(parcel.flow).filter(|f| !f.is_empty());
+    let mut batch = Ingest { provenance, flow, ..Default::default() };
     let at = batch.provenance.received_at;
     for wire in parcel.readings {
         match decoder.decode(wire, at) {

@@ -30,17 +30,24 @@ impl Readings for Memory {
         let scope = ctx.scope();
         let mut guard = self.change()?;
         let state = &mut *guard;
-        let mut plan = Plan::new(state, "ingest", ctx.now());
-        let provenance = provenance_cost(&batch.provenance);
+        batch.check()?;
+        let received = batch.flow.is_none();
+        let mut plan = Plan::new(state, batch.stage(), ctx.now());
+        let provenance = if received { provenance_cost(&batch.provenance) } else { 0 };
         plan.cost += provenance;
         let fates: Vec<Fate> = batch.readings.iter().map(|r| plan.reading(scope, r)).collect();
         batch.rejected.iter().for_each(|l| plan.letter(scope, l));
         let cost = plan.cost;
         self.room(state, cost, 0)?;
 
-        state.batches.push((scope.clone(), batch.provenance.clone()));
+        let number = match received {
+            true => {
+                state.batches.push((scope.clone(), batch.provenance.clone()));
+                state.batches.len() as u64
+            }
+            false => 0,
+        };
         state.used += provenance;
-        let number = state.batches.len() as u64;
         let mut out = IngestOutcome { batch: number, ..Default::default() };
         let mut counts = state.scope_mut(scope).counts;
         counts.received += (batch.readings.len() + batch.rejected.len()) as u64;
@@ -69,7 +76,9 @@ impl Readings for Memory {
             counts.received += u64::from(n);
             counts.discarded += u64::from(n);
         }
-        state.scope_mut(scope).counts = counts;
+        if received {
+            state.scope_mut(scope).counts = counts;
+        }
         let head = state.head();
         drop(guard);
         self.announce(head);

@@ -1,6 +1,6 @@
 //! What goes in.
 
-use am_core::{Scope, Timestamp};
+use am_core::{Code, Error, Scope, Timestamp};
 pub use am_pipeline::Origin;
 
 use am_pipeline::DeadLetter;
@@ -44,6 +44,27 @@ pub struct Ingest {
     pub rejected: Vec<DeadLetter>,
     /// Items that a filter left out before they came here, by reason; counted in the same transaction.
     pub discarded: Vec<(DiscardReason, u32)>,
+    /// The flow that made all this elsewhere: it was derived, not received, so the balance does not count it, and it belongs to no
+    /// ingest batch. Only its origin is taken from the provenance.
+    pub flow: Option<String>,
+}
+
+impl Ingest {
+    /// Where what it parks failed.
+    pub fn stage(&self) -> &str {
+        self.flow.as_deref().unwrap_or("ingest")
+    }
+
+    /// That every reading a flow made has its lineage (P05).
+    ///
+    /// # Errors
+    /// `MISSING_LINEAGE` names the first that has none.
+    pub fn check(&self) -> am_core::Result<()> {
+        match self.readings.iter().find(|r| self.flow.is_some() && r.lineage().is_none()) {
+            Some(r) => Err(Error::new(Code::MISSING_LINEAGE, format!("{} {} has no lineage", r.kind(), r.id())).op("store.put")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a valid reading is not kept.

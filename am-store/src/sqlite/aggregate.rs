@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::codec::Row;
 use super::errors::Failure;
-use super::rollup::{self, bucket, kept};
+use super::rollup;
 use super::streams::{StreamRow, of_scope};
+use crate::buckets::{bucket, kept};
 use crate::limits::{MAX_BUCKETS, bad};
 use crate::model::{Aggregate, AggregateQuery, Bucket, BucketWidth, Seq};
 

@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Sqlite;
 use super::dead_letters;
 use super::errors::Failure;
-use super::ingest::conflict;
-use super::insert::{Inserted, Inserter, Words};
+use super::insert::{Inserted, Inserter};
 use super::queue::{How, Size};
 use super::writer::Session;
+use crate::conflict::conflict;
 use crate::limits::bad;
 use crate::model::{FlowCommit, FlowCommitted, PutOutcome, Seq};
+use crate::text::Words;
 use crate::traits::{FlowInfo, FlowState, Flows};
 
 /// Where a flow stands, or `None` when it never began.

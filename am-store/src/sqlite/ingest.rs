@@ -1,17 +1,17 @@
 //! A batch into the store.
 
-use am_core::{Code, Error, Scope, Timestamp};
-use am_pipeline::DeadLetter;
-use am_schema::Reading;
+use am_core::{Scope, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::dead_letters;
 use super::errors::Failure;
-use super::insert::{Inserted, Inserter, Words};
+use super::insert::{Inserted, Inserter};
 use super::queue::Size;
 use super::streams::scope_id;
 use super::writer::Session;
+use crate::conflict::conflict;
 use crate::model::{Ingest, IngestOutcome, Origin, Provenance, PutOutcome};
+use crate::text::Words;
 
 /// How large a batch is for the queue.
 pub(super) fn size(batch: &Ingest) -> Size {
@@ -24,9 +24,9 @@ pub(super) fn size(batch: &Ingest) -> Size {
 pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words) -> Result<IngestOutcome, Failure> {
     let p = &batch.provenance;
     let now = s.clock.now();
+    batch.check()?;
     let scope_id = s.ids.scope(&s.conn, scope)?;
-    let client = s.ids.client(&s.conn, p)?;
-    let number = s.batch + 1;
+    let number = if batch.flow.is_some() { 0 } else { s.batch + 1 };
     let mut out = IngestOutcome { readings: Vec::with_capacity(batch.readings.len()), parked: Vec::new(), batch: number };
     let mut conflicts = Vec::new();
     let mut stored = 0i64;
@@ -43,7 +43,7 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
                 PutOutcome::Duplicate
             }
             Inserted::Conflict => {
-                let letter = conflict(now, scope, "ingest", reading);
+                let letter = conflict(now, scope, batch.stage(), reading);
                 let id = letter.id.clone();
                 conflicts.push(letter);
                 PutOutcome::Conflict(id)
@@ -60,6 +60,10 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
         }
     }
     out.parked.extend(batch.rejected.iter().map(|l| l.id.clone()));
+    if batch.flow.is_some() {
+        return Ok(out);
+    }
+    let client = s.ids.client(&s.conn, p)?;
     let discarded: i64 = batch.discarded.iter().map(|(_, n)| i64::from(*n)).sum();
     s.conn
         .prepare_cached(
@@ -85,15 +89,6 @@ pub(super) fn put(s: &mut Session, scope: &Scope, batch: &Ingest, words: &Words)
         ))?;
     s.batch = number;
     Ok(out)
-}
-
-/// The letter of a reading whose key was taken.
-pub(super) fn conflict(at: Timestamp, scope: &Scope, stage: &str, reading: &Reading) -> DeadLetter {
-    let e = Error::new(
-        Code::CLOCK_CONFLICT,
-        format!("{} of {} at {} was stored before with other content", reading.kind(), reading.device(), reading.recorded_at()),
-    );
-    DeadLetter::failed(scope.clone(), at, stage, reading, &e, 1)
 }
 
 /// The provenance of a batch of a scope.

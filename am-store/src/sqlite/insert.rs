@@ -27,22 +27,6 @@ pub(super) enum Inserted {
     Conflict,
 }
 
-/// The words of those readings that have some, by their place in the batch. Callers find them, so that a long text does not hold
-/// up the writer.
-pub(super) struct Words(Vec<(usize, Document)>);
-
-impl Words {
-    pub(super) fn of<'r>(readings: impl Iterator<Item = &'r Reading>) -> Words {
-        Words(readings.enumerate().filter_map(|(n, r)| Some((n, Document::of(r)?))).collect())
-    }
-
-    /// Those of the reading at a place.
-    pub(super) fn at(&self, n: usize) -> Option<&Document> {
-        let found = self.0.binary_search_by_key(&n, |(at, _)| *at).ok()?;
-        self.0.get(found).map(|(_, d)| d)
-    }
-}
-
 /// Inserts readings; holds what consecutive ones share.
 pub(super) struct Inserter<'s> {
     conn: &'s Connection,

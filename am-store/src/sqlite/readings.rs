@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{COLUMNS, Row};
 use super::errors::Failure;
-use super::insert::Words;
 use super::queue::Lane;
 use super::streams::{of_scope, one, scope_id};
 use super::{Sqlite, aggregate, ingest, scan};
 use crate::limits;
 use crate::model::{AggregateQuery, Bucket, Ingest, IngestOutcome, LatestQuery, Origin, Page, Provenance, ScanQuery, Stored};
+use crate::text::Words;
 use crate::traits::Readings;
 
 /// The readings under these names.

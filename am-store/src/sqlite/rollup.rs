@@ -1,7 +1,6 @@
 //! Rollups: they follow the feed with a watermark of their own, in the writer's idle time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use am_core::{DeviceId, Timestamp};
 use am_schema::{Catalogue, Kind};
@@ -9,27 +8,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{Row, SUPERSEDED};
 use super::rollup_plan;
+use crate::buckets::{bucket, kept};
 use crate::model::{Aggregate, BucketWidth, Seq};
-use am_schema::catalogue::Cadence;
-
-/// The widths that are kept, coarsest first.
-pub(super) const WIDTHS: [BucketWidth; 4] = [BucketWidth::Day, BucketWidth::Hour, BucketWidth::FiveMinutes, BucketWidth::Minute];
-
-/// The widths kept for a kind, coarsest first: those that hold at least ten readings, because a bucket of a few readings takes more
-/// room than they save. Finer ones are answered from rows.
-pub(super) fn kept(kind: Kind) -> &'static [BucketWidth] {
-    let every = match kind.cadence() {
-        Cadence::Every(d) => d,
-        Cadence::OnEvent => Duration::from_secs(300),
-    };
-    let n = WIDTHS.iter().take_while(|w| w.nanos() as u128 >= every.as_nanos().saturating_mul(10)).count();
-    WIDTHS.get(..n.max(1)).unwrap_or(&WIDTHS)
-}
-
-/// The number of the bucket that holds a time.
-pub(super) fn bucket(at: i64, width: BucketWidth) -> i64 {
-    at.div_euclid(width.nanos().max(1))
-}
 
 /// Rollups hold everything up to this place of the feed.
 pub(super) fn watermark(conn: &Connection) -> rusqlite::Result<Seq> {

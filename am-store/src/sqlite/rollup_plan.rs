@@ -5,7 +5,8 @@ use am_schema::{Catalogue, Kind};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::Row;
-use super::rollup::{bucket, kept, value, watermark, write};
+use super::rollup::{value, watermark, write};
+use crate::buckets::{bucket, kept};
 use crate::model::{Aggregate, BucketWidth, Seq};
 
 /// The plan of a topic: how many widths of which number; a question mark while the catalogue does not know it.

@@ -3,7 +3,11 @@
 mod bm25;
 mod query;
 mod tokenizer;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod words;
 
 pub use bm25::{Statistics, rank};
 pub use query::{MAX_TERMS, Query};
 pub use tokenizer::{Document, FIELD_GAP, MAX_TERM_BYTES, terms};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use words::Words;

@@ -16,6 +16,8 @@ pub trait Readings: Send + Sync {
     /// duplicate. A derived reading with a new id in a slot that is taken becomes the slot's newest generation, numbered one
     /// higher than the one before (or as its lineage says, if that is more).
     ///
+    /// A batch of a flow ([`Ingest::flow`]) is stored by the same rules and counts nowhere.
+    ///
     /// # Errors
     /// `STORE_FULL`, `STORE_UNAVAILABLE`, `STORE_READ_ONLY`: nothing of the batch was taken in. A derived reading without lineage
     /// cannot come here, because it cannot be built.

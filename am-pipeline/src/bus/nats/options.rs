@@ -195,7 +195,7 @@ impl StreamOptions {
             max_bytes: 100_000_000_000,
             max_msg_size: 1_000_000,
             replicas: 0,
-            duplicate_window: Duration::from_secs(120),
+            duplicate_window: Duration::from_secs(1_800),
             ack_wait: None,
             max_deliver: 0,
         };

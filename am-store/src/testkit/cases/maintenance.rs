@@ -4,7 +4,7 @@ use am_core::Code;
 use am_pipeline::DeadLetter;
 use am_schema::{Decoder, Reading};
 
-use crate::model::{DiscardReason, Ingest, PutOutcome};
+use crate::model::{DiscardReason, Ingest, Origin, Provenance, PutOutcome};
 use crate::testkit::generate::Seeded;
 use crate::testkit::kit::{Fault, HEART, Kit, NOTE, Outcome, fault, holds, refused, same, scope, t};
 use crate::traits::Counts;
@@ -14,6 +14,7 @@ cases! {
     "counts.again" "P04" "sending everything again only counts duplicates" => again;
     "counts.apart" "P08" "the balance is a person's own" => apart;
     "counts.derived" "P02" "what flows derive and park is not received" => derived;
+    "counts.flow" "P02" "what a flow made elsewhere is stored by the same rules, and is not received" => flow;
     "kinds.count" "P01" "how many readings there are of each kind" => by_kind;
     "stats.head" "P01" "the store's numbers know the head of the feed" => stats;
     "tidy.harmless" "P01" "upkeep changes no reading, entry or letter" => tidy;
@@ -102,6 +103,34 @@ async fn derived(kit: Kit) -> Outcome {
     kit.derive("sleep", &[kit.derived("1", &raw, (0, 60), 0.9, "b")?]).await?;
     kit.backend().dead_letters.park(&kit.ctx(), vec![broken(&kit, 1)?]).await?;
     same("the balance", counts(&kit).await?, before)
+}
+
+async fn flow(kit: Kit) -> Outcome {
+    let raw = [kit.heart(0, 60)?, kit.heart(10, 61)?];
+    kit.put_new(&raw).await?;
+    let before = counts(&kit).await?;
+    let (old, new) = (kit.derived("1", &raw, (0, 60), 0.5, "old")?, kit.derived("2", &raw, (0, 60), 0.6, "new")?);
+    let provenance = Provenance { origin: Origin::Backfill, ..Default::default() };
+    let letter = broken(&kit, 1)?;
+    let batch = |readings: &[Reading]| Ingest {
+        provenance: provenance.clone(),
+        readings: readings.to_vec(),
+        rejected: vec![letter.clone()],
+        flow: Some("sleep".into()),
+        ..Default::default()
+    };
+    let r = &kit.backend().readings;
+    for n in 0..2 {
+        let out = r.put(&kit.ctx(), batch(&[old.clone(), new.clone()])).await?;
+        let stored = out.readings.iter().filter(|o| matches!(o, PutOutcome::Stored(_))).count();
+        same("stored the first time only", (stored, out.batch), (if n == 0 { 2 } else { 0 }, 0))?;
+    }
+    same("the balance", counts(&kit).await?, before)?;
+    let found = r.get(&kit.ctx(), &[old.reference(), new.reference()]).await?;
+    let seen: Vec<_> = found.iter().flatten().map(|s| (s.origin, s.batch, s.generation)).collect();
+    same("origin, batch and generation", seen, vec![(Origin::Backfill, 0, 0), (Origin::Backfill, 0, 1)])?;
+    same("letters", kit.backend().dead_letters.list(&kit.ctx(), &Default::default()).await?.len(), 1)?;
+    refused("a raw reading in a flow's batch", r.put(&kit.ctx(), batch(&[kit.heart(20, 60)?])).await, Code::MISSING_LINEAGE)
 }
 
 async fn by_kind(kit: Kit) -> Outcome {
