@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use am_core::{Code, Error, Result};
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
-use async_nats::{Message, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -19,7 +18,7 @@ use super::api::{Nothing, down};
 use super::clear::Clear;
 use super::group::{Create, create_subject, filter};
 use super::options::is_name;
-use super::pull::{Heard, Pull};
+use super::pull::{Delivered, Heard, Pull};
 use super::turn::Turn;
 use super::{Shared, envelope, streams};
 use crate::bus::subject::filters_in;
@@ -143,10 +142,8 @@ struct Reader {
 
 impl Reader {
     /// Takes a message in, or notices that some before it are missing.
-    fn take(&mut self, message: Message) {
-        let Some(reply) = message.reply.as_ref().map(|r| r.as_str().to_owned()) else { return };
-        let js = jetstream::Message { context: self.shared.api.js.clone(), message };
-        let Ok((place, number)) = js.info().map(|i| (i.stream_sequence, i.consumer_sequence)) else { return };
+    fn take(&mut self, d: Delivered) {
+        let Delivered { message: m, reply, place, number, .. } = d;
         if self.broken || number != self.heard + 1 {
             self.broken = true;
             return;
@@ -156,10 +153,9 @@ impl Reader {
             return;
         }
         self.seen = place;
-        let m = js.message;
         let message = envelope::open(&self.shared.options.prefix, &m.subject, m.headers.as_ref(), m.payload, place);
         self.ready.push_back(Sequenced { sequence: place, message });
-        self.places.push_back((place, reply));
+        self.places.push_back((place, reply.to_string()));
         if self.places.len() > PLACES {
             // Coarser, not longer: a place that is not remembered is acknowledged with the next one that is.
             let mut odd = false;
