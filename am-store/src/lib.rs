@@ -4,7 +4,7 @@
 //! then acknowledged. See `docs/architecture.md`, "The store".
 //!
 //! Users hold a [`Store`] and ask it through a scope. Authors of backends implement [`traits`], with the shared parts of
-//! [`mod@cursor`], [`limits`], [`predicate`] and [`text`], and run the conformance kit in `testkit` (feature `testkit`).
+//! [`mod@cursor`], [`limits`], [`predicate`], [`text`] and [`mod@vectors`], and run the conformance kit in `testkit` (feature `testkit`).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -53,6 +53,7 @@ mod store;
 pub mod testkit;
 pub mod text;
 pub mod traits;
+pub mod vectors;
 
 pub use ancestry::{Ancestry, Step};
 pub use replay::{Repair, Replayed};

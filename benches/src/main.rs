@@ -7,12 +7,14 @@ mod noop;
 mod pf01_pipeline;
 mod pf02_grpc;
 mod pf03_ingest;
+mod pf04_timescale;
 mod pf12_outbox;
 mod pf15_blocks;
 mod pf17_custody;
 mod pf18_server;
 mod pf19_bytes;
 mod pf20_build;
+mod postgres_baseline;
 mod report;
 mod served;
 mod signals;
@@ -36,6 +38,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("PF20", pf20_build::run),
     ("PF2", pf02_grpc::run),
     ("PF3", pf03_ingest::run),
+    ("PF4", pf04_timescale::run),
     ("PF17", pf17_custody::run),
     ("PF18", pf18_server::run),
 ];

@@ -23,7 +23,7 @@ const START: i64 = 1_772_323_200;
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Heart rates at one per second from several devices, as batches of one device each, the devices taking turns.
-fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed> {
+pub(crate) fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed> {
     let kind = Catalogue::builtin().get("device.health.heartrate.raw").ok_or("no heart rate kind")?;
     let devices = (0..DEVICES).map(|d| DeviceId::new(format!("watch-{d}"))).collect::<Result<Vec<_>, _>>()?;
     let mut dice = 0x9e37_79b9_7f4a_7c15u64;
@@ -46,7 +46,7 @@ fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed> {
     Ok(out)
 }
 
-fn ctx() -> Result<Ctx, Failed> {
+pub(crate) fn ctx() -> Result<Ctx, Failed> {
     Ok(Ctx::new(Scope::new("acme", "ada")?, Arc::new(TokioClock::default())))
 }
 
@@ -57,11 +57,11 @@ async fn open(path: &Path, change: impl FnOnce(&mut SqliteOptions)) -> Result<Ba
 }
 
 /// Puts all batches, several in flight; gives readings per second, until the last was answered.
-async fn put_all(b: &Backend, batches: &[Vec<Reading>]) -> Result<f64, Failed> {
+pub(crate) async fn put_all(b: &Backend, batches: &[Vec<Reading>], in_flight: usize) -> Result<f64, Failed> {
     let (ctx, watch) = (ctx()?, Stopwatch::default());
     let mut running = tokio::task::JoinSet::new();
     for readings in batches {
-        if running.len() == IN_FLIGHT {
+        if running.len() == in_flight {
             running.join_next().await.ok_or("nothing runs")???;
         }
         let batch = Ingest {
@@ -106,7 +106,7 @@ async fn writing(batches: &[Vec<Reading>], rounds: usize) -> Result<Vec<Row>, Fa
         for (synchronous, into) in [(Synchronous::Full, &mut ours), (Synchronous::Off, &mut off)] {
             let folder = tempfile::tempdir()?;
             let b = open(&folder.path().join("am.db"), |o| o.synchronous = synchronous).await?;
-            into.push(put_all(&b, batches).await?);
+            into.push(put_all(&b, batches, IN_FLIGHT).await?);
         }
         base.push(bare(batches)?);
     }
@@ -136,7 +136,7 @@ async fn writing(batches: &[Vec<Reading>], rounds: usize) -> Result<Vec<Row>, Fa
 async fn size_and_queries(batches: &[Vec<Reading>]) -> Result<Vec<Row>, Failed> {
     let folder = tempfile::tempdir()?;
     let b = open(&folder.path().join("am.db"), |_| {}).await?;
-    put_all(&b, batches).await?;
+    put_all(&b, batches, IN_FLIGHT).await?;
     b.maintenance.tidy().await?;
     let n: usize = batches.iter().map(Vec::len).sum();
     let bytes = b.maintenance.stats().await?.bytes_on_disk as f64 / n as f64;

@@ -37,6 +37,9 @@ mod schema;
 mod streams;
 mod text;
 mod types;
+mod vector_search;
+mod vectors;
+pub mod views;
 mod writer;
 
 pub use capabilities::{Capabilities, Level};
