@@ -1,6 +1,6 @@
 //! Processes that write to PostgreSQL, and its sessions, killed at random moments: what was acknowledged is there, exactly once.
 #![cfg(feature = "postgres")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code may fail loudly, and says what it skips")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "test code may fail loudly, and says what it skips")]
 
 mod postgres_server;
 mod readings;
