@@ -60,7 +60,7 @@ codes! {
     STORE_READ_ONLY = 3006, FailedPrecondition, Retry::Never, "The store is open for reading only.", "Open it for writing, or send writes to the process that holds it.";
     NOT_FOUND = 3007, NotFound, Retry::Never, "There is nothing under that name.", "Check the name and the scope.";
     STALE_COMMIT = 3008, Aborted, Retry::Safe { after_ms: 0 }, "The flow was committed by someone else meanwhile.", "Reload the flow's cursor and state, then process again.";
-    BAD_STORE_URL = 3009, InvalidArgument, Retry::Never, "The store's address is not understood.", "Use memory: or sqlite:PATH.";
+    BAD_STORE_URL = 3009, InvalidArgument, Retry::Never, "The store's address is not understood.", "Use memory:, sqlite:PATH or postgres://USER@HOST/DATABASE.";
     CAS_MISMATCH = 3010, Aborted, Retry::Safe { after_ms: 0 }, "The value changed since it was read.", "Read it again, then write.";
     STORE_REFUSED = 3011, PermissionDenied, Retry::Never, "The database refuses this user, password or action.", "Check the user and password of the address, and what the role may do.";
     STORE_UNFIT = 3012, FailedPrecondition, Retry::Never, "The database lacks something that AM needs.", "Do what the message says: install the extension, update the server, or run the migrations as the owner.";

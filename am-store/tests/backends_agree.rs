@@ -1,6 +1,9 @@
-//! The same random work on both backends gives the same answers to every question.
+//! The same random work on all backends gives the same answers to every question.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "test code may fail loudly")]
+
+#[cfg(feature = "postgres")]
+mod postgres_server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,15 +169,26 @@ async fn answers(b: &Backend, ctx: &Ctx, w: &mut World, seed: u64) -> Vec<String
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_work_leaves_both_backends_with_the_same_answers() {
+async fn random_work_leaves_all_backends_with_the_same_answers() {
+    #[cfg(feature = "postgres")]
+    let server = postgres_server::Database::new().await;
     for seed in 0..4u64 {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(at(86_400));
         let catalogue = Catalogue::builtin();
-        let backends = [
+        #[allow(unused_mut, reason = "only with PostgreSQL there are more")]
+        let mut backends = vec![
             memory::open(MemoryOptions::default(), Arc::new(clock.clone()), catalogue.clone()),
             sqlite::open(SqliteOptions::new(folder.path().join("am.db")), Arc::new(clock.clone()), catalogue.clone()).await.unwrap(),
         ];
+        #[cfg(feature = "postgres")]
+        if let Some(db) = &server {
+            let mut o = postgres_server::options(&format!("agree_{seed}"));
+            // Every way into the tables comes up: arrays, COPY, and COPY behind the application's role.
+            o.copy_from_readings = [1_000, 1, 5, 1][seed as usize];
+            o.role = (seed % 2 == 1).then(|| "am_test_app".to_owned());
+            backends.push(am_store::postgres::open(&db.url, o, Arc::new(clock.clone()), catalogue.clone()).await.unwrap());
+        }
         let mut w = World { g: Seeded::new(seed), catalogue, made: Vec::new() };
         let scopes = [Scope::new("acme", "ada").unwrap(), Scope::new("acme", "bob").unwrap()];
         for step in 0..60 {
@@ -207,17 +221,21 @@ async fn random_work_leaves_both_backends_with_the_same_answers() {
                     _ => format!("{:?}", b.maintenance.tidy().await.unwrap()),
                 });
             }
-            assert_eq!(said[0], said[1], "seed {seed}, step {step}");
+            for (b, other) in backends.iter().zip(&said) {
+                assert_eq!(&said[0], other, "memory and {}, seed {seed}, step {step}", b.name);
+            }
             clock.advance(Duration::from_secs(1));
             if step % 6 == 5 {
                 for scope in &scopes {
                     let ctx = Ctx::new(scope.clone(), Arc::new(clock.clone()));
                     let one = answers(&backends[0], &ctx, &mut w, seed * 1_000 + step).await;
-                    let two = answers(&backends[1], &ctx, &mut w, seed * 1_000 + step).await;
-                    for (n, (a, b)) in one.iter().zip(&two).enumerate() {
-                        assert_eq!(a, b, "memory and sqlite, seed {seed}, step {step}, answer {n}");
+                    for other in &backends[1..] {
+                        let two = answers(other, &ctx, &mut w, seed * 1_000 + step).await;
+                        for (n, (a, b)) in one.iter().zip(&two).enumerate() {
+                            assert_eq!(a, b, "memory and {}, seed {seed}, step {step}, answer {n}", other.name);
+                        }
+                        assert_eq!(one.len(), two.len(), "{}, seed {seed}, step {step}", other.name);
                     }
-                    assert_eq!(one.len(), two.len(), "seed {seed}, step {step}");
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! `postgres:` against the conformance kit, at every level that one server can show.
 #![cfg(feature = "postgres")]
-#![allow(clippy::unwrap_used, reason = "test code may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code may fail loudly, and says what it skips")]
 
 mod postgres_server;
 

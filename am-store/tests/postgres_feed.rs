@@ -1,6 +1,6 @@
 //! The feed when several write at once: a place that was read never gets new entries before it.
 #![cfg(feature = "postgres")]
-#![allow(clippy::unwrap_used, reason = "test code may fail loudly")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test code may fail loudly")]
 
 mod postgres_server;
 mod readings;

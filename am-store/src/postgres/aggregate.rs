@@ -9,6 +9,7 @@ use super::Db;
 use super::errors::Failure;
 use super::rollup::{self, COLUMNS};
 use super::rollup_step;
+use super::stream::next;
 use super::streams::of_scope;
 use super::types::{At, Micros};
 use crate::buckets::{Stretch, bucket, cover, kept};
@@ -147,7 +148,7 @@ impl Sums {
     /// For what has no rollup.
     async fn by_rows(&mut self, conn: &mut PgConnection, streams: &[i32], from: i64, to: i64) -> Result<(), Failure> {
         let (from, to) = (At::of_nanos(from), At::of_nanos(to));
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT at, ns, value FROM reading WHERE stream = ANY ($1) AND at >= $2 AND at <= $4 AND (at, ns) >= ($2, $3)
                AND (at, ns) < ($4, $5) AND seq <= $6 AND flags & 4 = 0 AND value IS NOT NULL ORDER BY stream, at, ns, id",
         )
@@ -157,9 +158,8 @@ impl Sums {
         .bind(to.micros)
         .bind(to.nanos)
         .bind(self.watermark)
-        .fetch_all(conn)
-        .await?;
-        for r in &rows {
+        .fetch(conn);
+        while let Some(r) = next(&mut rows).await? {
             let at = At { micros: r.try_get_unchecked::<Micros, _>(0)?, nanos: r.try_get_unchecked(1)? };
             self.add(at.nanos(), &Aggregate::of(at.time(), r.try_get_unchecked(2)?))?;
         }
@@ -169,7 +169,7 @@ impl Sums {
     /// The rows beyond the watermark.
     async fn tail(&mut self, conn: &mut PgConnection, streams: &[i32]) -> Result<(), Failure> {
         let (from, to) = (At::of_nanos(self.from), At::of_nanos(self.to));
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT stream, at, ns, value FROM reading WHERE seq > $1 AND stream = ANY ($2) AND at BETWEEN $3 AND $4 AND flags & 4 = 0
                AND value IS NOT NULL ORDER BY seq",
         )
@@ -177,9 +177,8 @@ impl Sums {
         .bind(streams)
         .bind(from.micros)
         .bind(to.micros)
-        .fetch_all(conn)
-        .await?;
-        for r in &rows {
+        .fetch(conn);
+        while let Some(r) = next(&mut rows).await? {
             let at = At { micros: r.try_get_unchecked::<Micros, _>(1)?, nanos: r.try_get_unchecked(2)? };
             let n = at.nanos();
             let stream: i32 = r.try_get_unchecked(0)?;

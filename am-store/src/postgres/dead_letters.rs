@@ -112,8 +112,11 @@ async fn list(conn: &mut PgConnection, ctx: &Ctx, q: &DeadLetterQuery) -> std::r
     while out.len() < limit && bytes <= PAGE_BYTES {
         let run = (limit - out.len()).min(RUN);
         let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM dead_letter WHERE scope = $1 AND id > $2 AND ($3::text IS NULL OR stage = $3)
-               AND ($4 OR resolution IS NULL) ORDER BY id LIMIT $5"
+            "SELECT {COLUMNS} FROM (
+               SELECT *, sum(octet_length(wire)) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+               FROM (SELECT * FROM dead_letter WHERE scope = $1 AND id > $2 AND ($3::text IS NULL OR stage = $3)
+                 AND ($4 OR resolution IS NULL) ORDER BY id LIMIT $5) AS run) AS r
+             WHERE before IS NULL OR before < {PAGE_BYTES} ORDER BY id"
         )))
         .bind(id)
         .bind(&after)

@@ -20,6 +20,8 @@ const MAX_LOOKED_AT: i64 = 65_536;
 const TRANSACTIONS: i64 = 512;
 /// A page ends early beyond so many bytes of bodies.
 const PAGE_BYTES: usize = 32 << 20;
+/// A run ends behind the row that brings its bodies to so many bytes.
+const RUN_BYTES: usize = 8 << 20;
 /// Rows are fetched in runs of at most so many.
 const MAX_RUN: i64 = 1_024;
 
@@ -97,8 +99,11 @@ async fn run_of(
     most: i64,
 ) -> std::result::Result<(Vec<(i64, Found)>, i64), Failure> {
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM reading WHERE seq > $1 AND seq <= $2 AND at BETWEEN $3 AND $4 AND ($5::int[] IS NULL OR stream = ANY ($5))
-         ORDER BY seq LIMIT $6"
+        "SELECT {COLUMNS} FROM (
+           SELECT *, sum(octet_length(body)) OVER (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+           FROM (SELECT {COLUMNS} FROM reading WHERE seq > $1 AND seq <= $2 AND at BETWEEN $3 AND $4
+             AND ($5::int[] IS NULL OR stream = ANY ($5)) ORDER BY seq LIMIT $6) AS run) AS r
+         WHERE before IS NULL OR before < {RUN_BYTES} ORDER BY seq"
     )))
     .bind(after)
     .bind(s.upto)
@@ -119,21 +124,30 @@ async fn run_of(
     .fetch_all(conn)
     .await?;
     let mut found: Vec<(i64, Found)> = Vec::with_capacity(rows.len() + events.len());
+    let mut bytes = 0;
     for r in &rows {
         let row = Row::read(r)?;
+        // The format byte counts too.
+        bytes += row.body.len() + 1;
         found.push((row.seq as i64, Found::Put(row)));
     }
     for r in &events {
         found.push((r.try_get(0)?, Found::Event(r.try_get(2)?, superseded(r)?)));
     }
-    found.sort_by_key(|(seq, _)| *seq);
-    let full = rows.len() as i64 == most || events.len() as i64 == most;
-    found.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-    let upto = match full {
-        true => found.last().map_or(s.upto, |(seq, _)| *seq),
-        false => s.upto,
+    // Behind the last of what was cut short, nothing is known yet.
+    let last = |list: &[PgRow], cut: bool| match list.last().filter(|_| cut) {
+        Some(r) => r.try_get_unchecked::<i64, _>(0),
+        None => Ok(s.upto),
     };
+    let cut = (rows.len() as i64 == most || bytes >= RUN_BYTES, events.len() as i64 == most);
+    let mut upto = last(&rows, cut.0)?.min(last(&events, cut.1)?);
+    found.sort_by_key(|(seq, _)| *seq);
     found.retain(|(seq, _)| *seq <= upto);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if found.len() > most {
+        found.truncate(most);
+        upto = found.last().map_or(upto, |(seq, _)| *seq);
+    }
     Ok((found, upto))
 }
 

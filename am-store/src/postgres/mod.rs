@@ -34,6 +34,7 @@ mod rollup_step;
 mod rows;
 mod scan;
 mod schema;
+mod stream;
 mod streams;
 mod text;
 mod types;

@@ -135,7 +135,7 @@ async fn sessions(address: &Address, o: &PostgresOptions, c: &mut Capabilities, 
         );
         return Err(Error::new(Code::STORE_REFUSED, text).op("postgres.open"));
     }
-    if !matches!(r.commit.as_str(), "on" | "remote_apply" | "remote_write") {
+    if r.commit == "off" {
         if !o.accept_loss {
             let text = format!(
                 "{}: synchronous_commit is {}, so that acknowledged readings may be lost; ALTER ROLE … SET synchronous_commit = on, or open \

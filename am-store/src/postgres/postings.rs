@@ -12,6 +12,9 @@ use crate::text::Document;
 /// Texts and words by scope, as they change.
 pub(super) type Corpus = BTreeMap<i32, (i64, i64)>;
 
+/// Scope, term, place, time, times it occurs, words of the text.
+type Posting<'t> = (i32, &'t [u8], i64, Micros, i32, i32);
+
 /// Adds the words of items under their places.
 pub(super) async fn add(
     conn: &mut PgConnection,
@@ -19,7 +22,7 @@ pub(super) async fn add(
     stored: impl Iterator<Item = (usize, i64)>,
     corpus: &mut Corpus,
 ) -> Result<(), Failure> {
-    let mut all: Vec<(i32, &[u8], i64, Micros, i32, i32)> = Vec::new();
+    let mut all: Vec<Posting<'_>> = Vec::new();
     for (n, seq) in stored {
         let Some((i, doc)) = items.get(n).and_then(|i| Some((i, i.words?))) else { continue };
         let length = i32::try_from(doc.length).unwrap_or(i32::MAX);

@@ -12,6 +12,7 @@ use super::errors::Failure;
 use super::feed::stretch;
 use super::rollup::{COLUMNS, read};
 use super::rollup_plan;
+use super::stream::next;
 use super::streams::named;
 use super::types::{At, Micros};
 use crate::buckets::{bucket, kept};
@@ -23,7 +24,7 @@ pub(super) type Place = (i32, BucketWidth, i64);
 /// The sum of a stream's rows in `[from, to)`, up to a place of the feed.
 pub(super) async fn rows(conn: &mut PgConnection, stream: i32, from: i64, to: i64, upto: i64) -> Result<Aggregate, Failure> {
     let (from, to) = (At::of_nanos(from), At::of_nanos(to));
-    let found = sqlx::query(
+    let mut found = sqlx::query(
         "SELECT at, ns, value FROM reading WHERE stream = $1 AND at >= $2 AND at <= $4 AND (at, ns) >= ($2, $3) AND (at, ns) < ($4, $5)
            AND seq <= $6 AND flags & 4 = 0 AND value IS NOT NULL ORDER BY at, ns, id",
     )
@@ -33,10 +34,9 @@ pub(super) async fn rows(conn: &mut PgConnection, stream: i32, from: i64, to: i6
     .bind(to.micros)
     .bind(to.nanos)
     .bind(upto)
-    .fetch_all(conn)
-    .await?;
+    .fetch(conn);
     let mut sum = Aggregate::default();
-    for r in found {
+    while let Some(r) = next(&mut found).await? {
         let at = At { micros: r.try_get_unchecked(0)?, nanos: r.try_get_unchecked(1)? };
         sum.merge(&Aggregate::of(at.time(), r.try_get_unchecked(2)?));
     }

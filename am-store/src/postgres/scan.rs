@@ -20,6 +20,8 @@ const MAX_LOOKED_AT: usize = 200_000;
 const PAGE_BYTES: usize = 64 << 20;
 /// Rows are fetched in runs of at most so many per stream.
 const MAX_RUN: usize = 4_096;
+/// A run ends behind the row that brings its bodies to so many bytes.
+const RUN_BYTES: usize = 4 << 20;
 
 /// A place in a stream that scans start behind: time, nanoseconds (−1 to 1,000), id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Walk {
 /// `$1` numbers of walks, `$2` streams, `$3` to `$5` exclusive starts, `$6` and `$7` ends, `$8` all generations, `$9` and `$10` the start
 /// that spans may lie before, `$11` rows per stream.
 fn sql(order: Order) -> String {
-    let columns = COLUMNS;
+    let columns = COLUMNS.split(", ").map(|c| format!("r.{c}")).collect::<Vec<_>>().join(", ");
     let (from, to, direction) = match order {
         Order::TimeAscending => {
             ("at >= w.at AND (at, ns, id) > (w.at, w.ns, w.id)", "at <= w.end_at AND (at, ns) < (w.end_at, w.end_ns)", "")
@@ -118,11 +120,15 @@ fn sql(order: Order) -> String {
         }
     };
     format!(
-        "SELECT r.*, w.n FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::smallint[], $5::uuid[], $6::timestamptz[], $7::smallint[])
+        "SELECT {columns}, w.n FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::smallint[], $5::uuid[], $6::timestamptz[], $7::smallint[])
            AS w (n, s, at, ns, id, end_at, end_ns)
-         CROSS JOIN LATERAL (SELECT {columns} FROM reading WHERE stream = w.s AND {from} AND {to}
-           AND ($8 OR flags & 4 = 0) AND ((at, ns) >= ($9, $10) OR flags & 8 <> 0)
-           ORDER BY at{direction}, ns{direction}, id{direction} LIMIT $11) AS r"
+         CROSS JOIN LATERAL (
+           SELECT *, sum(octet_length(body)) OVER (ORDER BY at{direction}, ns{direction}, id{direction} ROWS BETWEEN UNBOUNDED PRECEDING AND
+             1 PRECEDING) AS before
+           FROM (SELECT {COLUMNS} FROM reading WHERE stream = w.s AND {from} AND {to}
+             AND ($8 OR flags & 4 = 0) AND ((at, ns) >= ($9, $10) OR flags & 8 <> 0)
+             ORDER BY at{direction}, ns{direction}, id{direction} LIMIT $11) AS run) AS r
+         WHERE before IS NULL OR before < {RUN_BYTES}"
     )
 }
 
@@ -157,7 +163,8 @@ async fn fill(conn: &mut PgConnection, walks: &mut [Walk], which: &[usize], q: &
     }
     for n in asked {
         let Some(w) = walks.get_mut(n) else { continue };
-        w.done = w.fetched.len() < run;
+        // The format byte counts too.
+        w.done = w.fetched.len() < run && w.fetched.iter().map(|r| r.body.len() + 1).sum::<usize>() < RUN_BYTES;
         if let Some(last) = w.fetched.back() {
             w.edge = Edge { at: last.at, id: last.id };
         }

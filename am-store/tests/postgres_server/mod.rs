@@ -1,5 +1,5 @@
 //! A throw-away database on the server that `AM_TEST_POSTGRES` names.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, clippy::print_stdout)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
