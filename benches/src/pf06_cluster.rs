@@ -68,6 +68,18 @@ async fn stored(conn: &mut PgConnection) -> Result<i64, Failed> {
     Ok(sqlx::query_scalar("SELECT coalesce(sum(stored), 0)::bigint FROM am.tally").fetch_one(conn).await?)
 }
 
+/// Waits until rollups are at the head, so that they take nothing from what is measured next.
+async fn rolled_up(conn: &mut PgConnection, clock: &TokioClock) -> Result<(), Failed> {
+    for _ in 0..6_000 {
+        let asked = sqlx::query_scalar("SELECT upto >= am.head() FROM am.projection WHERE name = 'rollup'");
+        if asked.fetch_one(&mut *conn).await? {
+            return Ok(());
+        }
+        clock.sleep(Duration::from_millis(10)).await;
+    }
+    Err("rollups do not come to the head".into())
+}
+
 /// Seconds of processor time of gateway and persister, and of wall time, per reading.
 #[derive(Default)]
 struct Costs {
@@ -113,6 +125,7 @@ async fn through(options: &Options, db: &Database, streams: &Streams, nats: &str
             clock.sleep(Duration::from_millis(5)).await;
         }
         let wall = watch.elapsed();
+        rolled_up(&mut conn, &clock).await?;
         if round == 0 {
             first = frames;
             continue;
