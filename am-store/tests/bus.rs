@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use am_core::{CancelToken, Clock, Code, Ctx, Scope, Timestamp};
 use am_pipeline::bus::memory::{self, MemoryBusOptions};
-use am_pipeline::bus::{Area, Bus, Message};
+use am_pipeline::bus::{Area, Bus, Message, TailSpec};
 use am_pipeline::{DeadLetter, Origin, TokioClock};
 use am_schema::{Catalogue, Finding, Reading, Rejected};
 use am_store::bus::{GatewayOptions, Persister, PersisterOptions, WorkerOptions, gateway, worker};
@@ -125,7 +125,8 @@ async fn custody_p10_a_gateway_refuses_before_the_stream_forgets_what_nobody_sto
     let (bus, db) = (memory::open(options, clock()), store().await);
     let front = front(&bus, &db);
     // Someone must want the messages, or nothing is waiting for anybody.
-    bus.groups.join(am_pipeline::bus::GroupSpec::new("am-persister", [Area::Readings, Area::Errors])).await.unwrap();
+    let spec = TailSpec { name: "am-persister-r".into(), area: Area::Readings, scope: None, topics: Vec::new(), after: 0 };
+    drop(bus.tails.clone().unwrap().open(spec).await.unwrap());
     let readings: Vec<Reading> = (0..2_000).map(|n| beat("watch", n, 60)).collect();
     let (mut taken, mut refused) = (0, None);
     for chunk in readings.chunks(50) {

@@ -11,6 +11,7 @@
 mod feed;
 mod flows;
 mod gateway;
+mod intake;
 mod lanes;
 mod lease;
 mod parcels;

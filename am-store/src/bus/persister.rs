@@ -6,10 +6,11 @@ use std::time::Duration;
 use am_core::policy::Backoff;
 use am_core::{CancelToken, Code, Ctx, Error, Result, Scope};
 use am_pipeline::Jitter;
-use am_pipeline::bus::{Area, Bus, Consumer, GroupSpec, Tag};
+use am_pipeline::bus::{Bus, Tag};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use super::intake::Intake;
 use super::lanes::{Job, Lane, Lanes};
 use super::lease::Turn;
 use crate::Store;
@@ -134,28 +135,33 @@ impl Persister {
             }
         }
         if let Some(turn) = &mut turn {
-            turn.leave().await;
+            turn.finish(None).await;
         }
         Ok(())
     }
 
     async fn serve(&mut self, stop: &CancelToken, failed: &mut u32, turn: &mut Option<Turn>) -> Result<()> {
         if let Some(turn) = turn {
-            turn.hold().await?;
+            turn.hold(None).await?;
         }
         let in_flight = self.options.in_flight.max(1);
-        let spec = GroupSpec::new(self.options.group.clone(), [Area::Readings, Area::Errors]).in_flight(in_flight);
-        let mut consumer = self.bus.groups.join(spec).await?;
+        let mut consumer = Intake::open(&self.bus, &self.options.group, in_flight, turn.as_ref()).await?;
         *failed = 0;
         let (mut lanes, mut work) = (Lanes::default(), JoinSet::new());
         let mut look_at = self.store.clock().monotonic();
         loop {
-            if let Some(turn) = turn {
-                turn.hold().await?;
-            }
-            self.look(&mut look_at, consumer.as_mut(), &lanes).await?;
             let stopping = stop.is_cancelled();
+            if let Some(turn) = turn
+                && turn.hold(consumer.places().as_ref()).await?
+            {
+                consumer.tell(turn.places()).await?;
+            }
+            self.look(&mut look_at, &mut consumer, &lanes).await?;
             if stopping && work.is_empty() {
+                if let Some(turn) = turn {
+                    turn.finish(consumer.places()).await;
+                    consumer.tell(turn.places()).await?;
+                }
                 return Ok(());
             }
             if *failed > 0 && work.is_empty() && !stopping {
@@ -188,16 +194,16 @@ impl Persister {
             while let Some(end) = work.try_join_next() {
                 ended.push(end);
             }
-            self.settle(ended, &mut lanes, consumer.as_mut(), failed).await?;
+            self.settle(ended, &mut lanes, &mut consumer, failed).await?;
         }
     }
 
     /// Asks from time to time how much waits.
-    async fn look(&self, at: &mut Duration, consumer: &mut dyn Consumer, lanes: &Lanes) -> Result<()> {
+    async fn look(&self, at: &mut Duration, consumer: &mut Intake, lanes: &Lanes) -> Result<()> {
         let now = self.store.clock().monotonic();
         if now >= *at {
             *at = now.saturating_add(LOOK);
-            let waiting = consumer.lag().await? + lanes.held() as u64;
+            let waiting = consumer.lag(&self.bus).await? + lanes.held() as u64;
             let mut s = self.status.lock();
             (s.waiting, s.looks) = (waiting, s.looks + 1);
         }
@@ -232,7 +238,7 @@ impl Persister {
         &mut self,
         ended: Vec<std::result::Result<Ended, tokio::task::JoinError>>,
         lanes: &mut Lanes,
-        consumer: &mut dyn Consumer,
+        consumer: &mut Intake,
         failed: &mut u32,
     ) -> Result<()> {
         let mut done: Vec<Tag> = Vec::new();
