@@ -8,6 +8,7 @@ mod pf01_pipeline;
 mod pf02_grpc;
 mod pf03_ingest;
 mod pf04_timescale;
+mod pf05_timescale;
 mod pf12_outbox;
 mod pf15_blocks;
 mod pf17_custody;
@@ -39,6 +40,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("PF2", pf02_grpc::run),
     ("PF3", pf03_ingest::run),
     ("PF4", pf04_timescale::run),
+    ("PF5", pf05_timescale::run),
     ("PF17", pf17_custody::run),
     ("PF18", pf18_server::run),
 ];

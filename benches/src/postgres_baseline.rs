@@ -33,6 +33,11 @@ impl Database {
     }
 }
 
+/// A number for a device.
+pub(crate) fn stream_of(device: &str) -> i32 {
+    device.bytes().fold(0i32, |n, b| (n * 10 + i32::from(b)) % 1_009)
+}
+
 /// Rows in the binary form of `COPY`, as AM lays them out.
 pub(crate) fn encode(readings: &[Reading], first: i64) -> Vec<u8> {
     let mut out = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
@@ -48,8 +53,7 @@ pub(crate) fn encode(readings: &[Reading], first: i64) -> Vec<u8> {
         field(&mut out, &1i64.to_be_bytes());
         field(&mut out, &0i64.to_be_bytes());
         field(&mut out, &r.scalar().unwrap_or(0.0).to_be_bytes());
-        let stream = r.device().as_str().bytes().fold(0i32, |n, b| (n * 10 + i32::from(b)) % 1_009);
-        field(&mut out, &stream.to_be_bytes());
+        field(&mut out, &stream_of(r.device().as_str()).to_be_bytes());
         field(&mut out, &(at.rem_euclid(1_000) as i16).to_be_bytes());
         field(&mut out, r.id().as_bytes());
         let mut body = vec![0];
