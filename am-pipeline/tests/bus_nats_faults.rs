@@ -6,138 +6,17 @@ mod proxy;
 #[path = "support/nats.rs"]
 mod servers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+#[path = "support/traffic.rs"]
+mod traffic;
+
 use std::time::Duration;
 
-use am_core::{Clock, Code, Ctx, DeviceId, Scope};
-use am_pipeline::TokioClock;
+use am_core::Code;
 use am_pipeline::bus::nats::{self, NatsOptions};
-use am_pipeline::bus::{Area, Bus, Consumer, GroupSpec, Message, Parcel, Parcels, Tail, TailSpec};
+use am_pipeline::bus::{Area, TailSpec};
 use proxy::Proxy;
 use servers::Own;
-
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(TokioClock::default())
-}
-
-fn ctx() -> Ctx {
-    Ctx::new(Scope::local(), clock())
-}
-
-async fn pause(ms: u64) {
-    clock().sleep(Duration::from_millis(ms)).await;
-}
-
-fn message(n: u64, bytes: usize) -> Message {
-    Message {
-        area: Area::Readings,
-        scope: Scope::local(),
-        topic: "device.health.heartrate.raw".into(),
-        device: DeviceId::new("watch").ok(),
-        id: format!("m{n}"),
-        trace: Default::default(),
-        body: Parcel { client: n.to_string(), client_version: "x".repeat(bytes), ..Default::default() }.to_body(),
-    }
-}
-
-fn number(m: &Message) -> u64 {
-    Parcel::from_body(m.body.clone()).unwrap().client.parse().unwrap()
-}
-
-/// Publishes under the same ids until the bus has them all, as an outbox does; how often that failed.
-async fn deliver(bus: &Bus, from: u64, to: u64, pace_ms: u64) -> usize {
-    let mut failed = 0;
-    for n in (from..to).step_by(10) {
-        let batch = || (n..(n + 10).min(to)).map(|n| message(n, 100)).collect::<Vec<_>>();
-        loop {
-            let results = bus.publisher.publish(&ctx(), batch()).await;
-            match results.iter().find_map(|r| r.as_ref().err()) {
-                None => break,
-                Some(e) => assert!(e.advice().is_worthwhile(), "{e}"),
-            }
-            failed += 1;
-            pause(50).await;
-        }
-        pause(pace_ms).await;
-    }
-    failed
-}
-
-/// Takes and settles until each number came; how often each did.
-async fn take_all(c: &mut Box<dyn Consumer>, count: u64) -> BTreeMap<u64, usize> {
-    let mut seen = BTreeMap::new();
-    for _ in 0..400 {
-        if seen.len() as u64 == count {
-            return seen;
-        }
-        match c.fetch(16, Duration::from_millis(500)).await {
-            Ok(got) => {
-                for d in &got {
-                    *seen.entry(number(d.message.as_ref().unwrap())).or_default() += 1;
-                }
-                let tags: Vec<_> = got.iter().map(|d| d.tag).collect();
-                let _ = c.ack(&tags).await;
-            }
-            Err(e) => {
-                assert_eq!(e.code(), Code::BUS_UNAVAILABLE, "{e}");
-                pause(50).await;
-            }
-        }
-    }
-    panic!("{} of {count} messages came", seen.len());
-}
-
-/// Reads in order until each number came.
-async fn read_all(t: &mut Box<dyn Tail>, count: u64) {
-    let mut next = 0;
-    for _ in 0..400 {
-        if next == count {
-            return;
-        }
-        match t.next(16, Duration::from_millis(500)).await {
-            Ok(got) => {
-                for s in &got {
-                    assert_eq!(number(s.message.as_ref().unwrap()), next, "in order, each once");
-                    next += 1;
-                }
-                if let Some(s) = got.last() {
-                    let _ = t.done(s.sequence).await;
-                }
-            }
-            Err(e) => {
-                assert_eq!(e.code(), Code::BUS_UNAVAILABLE, "{e}");
-                pause(50).await;
-            }
-        }
-    }
-    panic!("{next} of {count} messages came");
-}
-
-fn tail(name: &str) -> TailSpec {
-    TailSpec { name: name.into(), area: Area::Readings, scope: None, topics: Vec::new(), after: 0 }
-}
-
-fn group(name: &str) -> GroupSpec {
-    GroupSpec::new(name, [Area::Readings]).settle_within(Duration::from_secs(2))
-}
-
-/// Publishes, takes from a group and reads a tail while `trouble` happens; everything is there at the end.
-async fn survives(own: &Own, urls: Vec<String>, count: u64, trouble: impl Future<Output = ()>) -> usize {
-    let mut options = own.options.clone();
-    options.urls = urls;
-    options.publish_within = Duration::from_secs(2);
-    options.answer_within = Duration::from_secs(2);
-    let bus = nats::open(options, clock()).await.unwrap();
-    let mut c = bus.groups.join(group("g")).await.unwrap();
-    let mut t = bus.tails.as_ref().unwrap().open(tail("t")).await.unwrap();
-    let (failed, seen, (), ()) = tokio::join!(deliver(&bus, 0, count, 10), take_all(&mut c, count), read_all(&mut t, count), trouble);
-    assert_eq!(seen.keys().copied().collect::<BTreeSet<_>>(), (0..count).collect());
-    // Ids kept every message from being there twice.
-    let mut stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
-    assert_eq!(stream.info().await.unwrap().state.messages, count);
-    failed
-}
+use traffic::{clock, ctx, deliver, group, message, number, pause, survives, tail, take_all};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custody_p01_nothing_is_lost_or_doubled_over_lost_connections() {
@@ -268,6 +147,40 @@ async fn a_trimmed_place_is_told_and_the_first_that_is_left_is_named() {
         let got = t.next(1, Duration::from_secs(2)).await.unwrap();
         assert_eq!(number(got[0].message.as_ref().unwrap()), first);
     }
+    own.remove().await;
+}
+
+#[tokio::test]
+async fn a_reader_of_a_quiet_topic_knows_that_what_was_removed_was_not_for_it() {
+    let Some(urls) = servers::servers("AM_TEST_NATS") else { return };
+    let mut own = Own::new(&urls, 1 << 20).await;
+    own.options.note_every = Duration::from_millis(50);
+    let bus = own.open().await;
+    let tails = bus.tails.as_ref().unwrap();
+    let quiet = |after| TailSpec { after, topics: vec!["device.sensor.gps.raw".into()], ..tail("quiet") };
+    let mut first = message(0, 10);
+    first.topic = "device.sensor.gps.raw".into();
+    let place = bus.publisher.publish(&ctx(), vec![first]).await.remove(0).unwrap().sequence;
+    let mut t = tails.open(quiet(0)).await.unwrap();
+    assert_eq!(t.next(5, Duration::from_secs(1)).await.unwrap().len(), 1);
+    t.done(place).await.unwrap();
+    // Much that it does not want, then idle moments in which it notes that.
+    deliver(&bus, 1, 40, 0).await;
+    for _ in 0..4 {
+        assert!(t.next(5, Duration::from_millis(80)).await.unwrap().is_empty());
+    }
+    let stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
+    stream.purge().sequence(30).await.unwrap();
+    drop(t);
+    let mut t = tails.open(quiet(place)).await.unwrap();
+    let mut next = message(99, 10);
+    next.topic = "device.sensor.gps.raw".into();
+    bus.publisher.publish(&ctx(), vec![next]).await.remove(0).unwrap();
+    assert_eq!(number(t.next(5, Duration::from_secs(2)).await.unwrap()[0].message.as_ref().unwrap()), 99);
+    // Who had not even seen its first message cannot know.
+    bus.publisher.publish(&ctx(), vec![message(100, 10)]).await.remove(0).unwrap();
+    let e = tails.open(TailSpec { name: "other".into(), ..quiet(place) }).await.err().unwrap();
+    assert_eq!(e.code(), Code::BUS_TRIMMED, "{e}");
     own.remove().await;
 }
 

@@ -4,7 +4,7 @@
 //! then acknowledged. See `docs/architecture.md`, "The store".
 //!
 //! Users hold a [`Store`] and ask it through a scope. Authors of backends implement [`traits`], with the shared parts of
-//! [`mod@cursor`], [`limits`], [`predicate`] and [`text`], and run the conformance kit in `testkit` (feature `testkit`).
+//! [`mod@cursor`], [`limits`], [`predicate`], [`text`] and [`mod@vectors`], and run the conformance kit in `testkit` (feature `testkit`).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -36,6 +36,7 @@ pub mod bus;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod conflict;
 pub mod cursor;
+pub mod entries;
 pub mod limits;
 pub mod lookup;
 pub mod memory;
@@ -43,6 +44,8 @@ pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod predicate;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod replay;
 pub mod runner;
 mod scoped;
@@ -53,6 +56,7 @@ mod store;
 pub mod testkit;
 pub mod text;
 pub mod traits;
+pub mod vectors;
 
 pub use ancestry::{Ancestry, Step};
 pub use replay::{Repair, Replayed};

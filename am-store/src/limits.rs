@@ -3,7 +3,7 @@
 use am_core::{Code, Error, Result};
 use am_schema::Kind;
 
-use crate::model::{AggregateQuery, BucketWidth, FeedQuery, Op, Predicate, ScanQuery, TextQuery, Value};
+use crate::model::{AggregateQuery, BucketWidth, FeedQuery, NewVector, Op, Predicate, ScanQuery, TextQuery, Value, VectorQuery};
 use crate::predicate::has_field;
 
 /// The most readings of one page.
@@ -28,6 +28,16 @@ pub const MAX_KEY_BYTES: usize = 512;
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// The most names of one `get`.
 pub const MAX_NAMES: usize = 100_000;
+/// The most models whose vectors a store keeps.
+pub const MAX_MODELS: usize = 64;
+/// The most dimensions of a vector: what an index of pgvector can hold.
+pub const MAX_DIMENSIONS: u32 = 4_000;
+/// The highest number of a part of a reading.
+pub const MAX_PART: u32 = 65_535;
+/// The most vectors of one batch.
+pub const MAX_VECTORS: usize = 10_000;
+/// The most bytes of the vectors of one batch.
+pub const MAX_VECTOR_BYTES: usize = 64 << 20;
 /// How deep conditions may nest.
 pub const MAX_DEPTH: usize = 32;
 /// The most conditions of one filter.
@@ -124,6 +134,42 @@ pub fn text(q: &TextQuery) -> Result<()> {
     within("a search", q.limit, MAX_HITS)?;
     if q.text.len() > MAX_SEARCH_BYTES {
         return Err(bad(format!("the search has {} bytes, more than {MAX_SEARCH_BYTES}", q.text.len())));
+    }
+    Ok(())
+}
+
+/// Limit, times and conditions of a search for what is alike.
+///
+/// # Errors
+/// `BAD_QUERY` names what is out of range.
+pub fn vectors(q: &VectorQuery) -> Result<()> {
+    within("a search", q.limit, MAX_HITS)?;
+    if q.from > q.to {
+        return Err(bad(format!("the search begins at {} and ends before, at {}", q.from, q.to)));
+    }
+    predicate(&q.filter, &q.kinds)
+}
+
+/// Room for one more model beside those that are known.
+///
+/// # Errors
+/// `BAD_QUERY` when there are too many.
+pub fn models(known: usize) -> Result<()> {
+    match known < MAX_MODELS {
+        true => Ok(()),
+        false => Err(bad(format!("the store has {known} models already, no more than {MAX_MODELS}; retire one"))),
+    }
+}
+
+/// Number and size of the vectors of one batch.
+///
+/// # Errors
+/// `TOO_LARGE` when there are too many.
+pub fn vector_batch(batch: &[NewVector]) -> Result<()> {
+    let bytes: usize = batch.iter().map(|v| v.values.len() * size_of::<f32>()).sum();
+    if batch.len() > MAX_VECTORS || bytes > MAX_VECTOR_BYTES {
+        let text = format!("{} vectors of {bytes} bytes at once, more than {MAX_VECTORS} or {MAX_VECTOR_BYTES} bytes", batch.len());
+        return Err(Error::new(Code::TOO_LARGE, text).op("store.vectors"));
     }
     Ok(())
 }

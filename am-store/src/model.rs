@@ -4,6 +4,7 @@ mod asking;
 mod ingest;
 mod query;
 mod row;
+mod vectors;
 
 pub use ingest::{Derived, DiscardReason, FlowCommit, FlowCommitted, Ingest, IngestOutcome, Origin, Provenance, PutOutcome, StateChange};
 pub use query::{
@@ -11,3 +12,4 @@ pub use query::{
     TextHit, TextHits, TextQuery, Value,
 };
 pub use row::{FeedEntry, FeedEvent, FeedPage, ReadingKey, Seq, Stored, StreamId};
+pub use vectors::{Metric, NewVector, VectorDelete, VectorFault, VectorHit, VectorHits, VectorModel, VectorOutcome, VectorQuery};

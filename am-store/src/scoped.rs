@@ -8,8 +8,8 @@ use am_schema::{Reading, ReadingRef};
 
 use crate::limits;
 use crate::model::{
-    AggregateQuery, Bucket, FeedPage, FeedQuery, Ingest, IngestOutcome, LatestQuery, Page, Provenance, ScanQuery, Stored, TextHits,
-    TextQuery,
+    AggregateQuery, Bucket, FeedPage, FeedQuery, Ingest, IngestOutcome, LatestQuery, NewVector, Page, Provenance, ScanQuery, Stored,
+    TextHits, TextQuery, VectorDelete, VectorHits, VectorOutcome, VectorQuery,
 };
 use crate::store::Store;
 use crate::traits::{Counts, DeadLetterQuery, DeadLetterRow, DeviceRow, KindCount, LineageInputs, Resolution, Versioned};
@@ -113,6 +113,33 @@ impl ScopedStore {
     pub async fn search(&self, query: &TextQuery) -> Result<TextHits> {
         limits::text(query)?;
         self.store.backend().text.search(&self.ctx, query).await
+    }
+
+    /// Stores vectors of readings that are stored, one outcome each. Storing them again replaces them.
+    ///
+    /// # Errors
+    /// `STORE_UNFIT` when this store keeps no vectors, `NOT_FOUND` for an unknown model, `TOO_LARGE` for more than 10,000 vectors or
+    /// 64 MiB; otherwise as [`ScopedStore::put`].
+    pub async fn put_vectors(&self, model: &str, vectors: Vec<NewVector>) -> Result<Vec<VectorOutcome>> {
+        limits::vector_batch(&vectors)?;
+        self.store.vectors()?.upsert(&self.ctx, model, vectors).await
+    }
+
+    /// The readings whose vectors are most alike to one.
+    ///
+    /// # Errors
+    /// `STORE_UNFIT` when this store keeps no vectors, `NOT_FOUND` for an unknown model, `BAD_QUERY` for what cannot be compared.
+    pub async fn search_similar(&self, query: &VectorQuery) -> Result<VectorHits> {
+        limits::vectors(query)?;
+        self.store.vectors()?.search(&self.ctx, query).await
+    }
+
+    /// Removes vectors; gives how many there were.
+    ///
+    /// # Errors
+    /// `STORE_UNFIT` when this store keeps no vectors, `NOT_FOUND` for an unknown model.
+    pub async fn delete_vectors(&self, which: &VectorDelete) -> Result<u64> {
+        self.store.vectors()?.delete(&self.ctx, which).await
     }
 
     /// Who brought an ingest batch.

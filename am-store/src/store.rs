@@ -9,9 +9,9 @@ use am_schema::Catalogue;
 use crate::limits;
 use crate::lookup::StoreLookup;
 use crate::memory::{self, MemoryOptions};
-use crate::model::{FeedPage, FeedQuery, Seq};
+use crate::model::{FeedPage, FeedQuery, Seq, VectorModel};
 use crate::scoped::ScopedStore;
-use crate::traits::{Backend, Stats};
+use crate::traits::{Backend, KeyValue, Stats, Vectors};
 
 /// Options of every backend; the one that the address names reads its own.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -81,6 +81,14 @@ impl Store {
         Store { backend, clock, catalogue }
     }
 
+    /// The same store with its key-value space elsewhere: on Redis (`am_store::redis`, feature `redis`) or on a bus
+    /// ([`crate::entries`]). What was in the space before stays where it is. Values are then not part of the backend's own
+    /// transactions and copies.
+    #[must_use]
+    pub fn with_key_value(self, key_value: Arc<dyn KeyValue>) -> Store {
+        Store { backend: Backend { key_value, ..self.backend }, ..self }
+    }
+
     /// The store as one person's readings.
     pub fn scoped(&self, scope: &Scope) -> ScopedStore {
         self.within(Ctx::new(scope.clone(), self.clock.clone()))
@@ -117,6 +125,41 @@ impl Store {
     /// What keeps the backend from answering.
     pub async fn stats(&self) -> Result<Stats> {
         self.backend.maintenance.stats().await
+    }
+
+    /// Makes a model of vectors known; true when it is new.
+    ///
+    /// # Errors
+    /// `STORE_UNFIT` when this store keeps no vectors; `BAD_QUERY` for what is out of range; `CLOCK_CONFLICT` when the name is taken
+    /// by another model.
+    pub async fn register_model(&self, model: VectorModel) -> Result<bool> {
+        self.vectors()?.register(model).await
+    }
+
+    /// The known models by name; none when this store keeps no vectors.
+    ///
+    /// # Errors
+    /// What keeps the backend from answering.
+    pub async fn models(&self) -> Result<Vec<VectorModel>> {
+        match &self.backend.vectors {
+            Some(v) => v.models().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets a model and everybody's vectors of it; true when there was one.
+    ///
+    /// # Errors
+    /// `STORE_UNFIT` when this store keeps no vectors.
+    pub async fn retire_model(&self, name: &str) -> Result<bool> {
+        self.vectors()?.retire(name).await
+    }
+
+    pub(crate) fn vectors(&self) -> Result<&Arc<dyn Vectors>> {
+        self.backend.vectors.as_ref().ok_or_else(|| {
+            Error::new(Code::STORE_UNFIT, format!("this {} store keeps no vectors: its database lacks pgvector", self.backend.name))
+                .op("store.vectors")
+        })
     }
 
     /// History for processors; what it was asked can be named in a lineage.

@@ -13,8 +13,8 @@ use am_pipeline::DeadLetter;
 use am_schema::{Catalogue, Decoder, Inputs, ProcessorIdentity, Reading, v1};
 use am_store::memory::{self, MemoryOptions};
 use am_store::model::{
-    AggregateQuery, BucketWidth, Derived, DiscardReason, FeedEvent, FeedQuery, FlowCommit, Generations, Ingest, LatestQuery, Op, Order,
-    Predicate, ScanQuery, StateChange, TextQuery, Value,
+    AggregateQuery, BucketWidth, Derived, DiscardReason, FeedEvent, FeedQuery, FlowCommit, Generations, Ingest, LatestQuery, Metric,
+    NewVector, Op, Order, Predicate, ScanQuery, StateChange, TextQuery, Value, VectorDelete, VectorModel, VectorQuery,
 };
 use am_store::sqlite::{self, SqliteOptions};
 use am_store::testkit::{Seeded, filled};
@@ -103,6 +103,35 @@ impl World {
     }
 }
 
+/// Few different numbers, so that scores are often equal; sometimes one that is no vector.
+fn vector(g: &mut Seeded) -> Vec<f32> {
+    (0..4 + u64::from(g.below(20) == 0)).map(|_| g.below(3) as f32 - 1.0).collect()
+}
+
+impl World {
+    /// Vectors of what was made, some of it by somebody else or never stored.
+    fn vectors(&mut self) -> Vec<NewVector> {
+        let n = self.made.len() as u64;
+        let pick = |w: &mut World| w.made.get(w.g.below(n) as usize).map(Reading::reference);
+        let names: Vec<_> = (0..self.g.below(20)).filter_map(|_| pick(self)).collect();
+        names.into_iter().map(|name| NewVector::new(name, vector(&mut self.g)).part(self.g.below(3) as u32)).collect()
+    }
+
+    fn vector_query(&mut self, model: &str, g: &mut Seeded) -> VectorQuery {
+        let (x, y) = (g.below(9_000) as i64, g.below(9_000) as i64);
+        let mut q = VectorQuery::new(model, vec![1.0, 0.5, g.below(2) as f32, -1.0]);
+        (q.limit, q.exact) = (1 + g.below(30) as usize, true);
+        match g.below(5) {
+            0 => (q.from, q.to) = (at(x.min(y)), at(x.max(y) + 1)),
+            1 => q.kinds = vec![self.kind("device.health.heartrate.raw"), self.kind("prediction.sleep.scored")],
+            2 => q.devices = vec![DeviceId::new("watch").unwrap()],
+            3 => q.filter = Predicate::Field { path: "bpm".into(), op: Op::Gt, value: Value::Number(60.0) },
+            _ => q.generations = Generations::All,
+        }
+        q
+    }
+}
+
 /// Everything that can be asked, as text; places of the feed are left out, they may be numbered in different ways.
 async fn answers(b: &Backend, ctx: &Ctx, w: &mut World, seed: u64) -> Vec<String> {
     let mut g = Seeded::new(seed);
@@ -149,6 +178,16 @@ async fn answers(b: &Backend, ctx: &Ctx, w: &mut World, seed: u64) -> Vec<String
         let found = b.text.search(ctx, &TextQuery::new(text.clone())).await.unwrap();
         out.extend(found.hits.iter().map(|h| format!("{text}: {:.9} {:?}", h.score, h.stored.reading)));
     }
+    if let Some(v) = &b.vectors {
+        for model in ["cosine", "l2"] {
+            for _ in 0..4 {
+                let q = w.vector_query(model, &mut g);
+                let found = v.search(ctx, &q).await.unwrap();
+                out.extend(found.hits.iter().map(|h| format!("{model}: {:?} {} {:?}", h.score.to_bits(), h.part, h.stored.reading)));
+                out.push(format!("{model}: {:?} of {:?}", found.exact, found.searched));
+            }
+        }
+    }
     let letters = b.dead_letters.list(ctx, &DeadLetterQuery::default().limit(1_000)).await.unwrap();
     out.extend(letters.iter().map(|l| format!("{l:?}")));
     out.push(format!("{:?} {:?}", b.maintenance.counts(ctx).await.unwrap(), b.maintenance.by_kind(ctx).await.unwrap()));
@@ -191,11 +230,17 @@ async fn random_work_leaves_all_backends_with_the_same_answers() {
         }
         let mut w = World { g: Seeded::new(seed), catalogue, made: Vec::new() };
         let scopes = [Scope::new("acme", "ada").unwrap(), Scope::new("acme", "bob").unwrap()];
-        for step in 0..60 {
+        for v in backends.iter().filter_map(|b| b.vectors.as_ref()) {
+            for model in [VectorModel::new("cosine", 4, Metric::Cosine), VectorModel::new("l2", 4, Metric::L2)] {
+                v.register(model).await.unwrap();
+            }
+        }
+        for step in 0..84 {
             let scope = scopes[w.g.below(2) as usize].clone();
             let ctx = Ctx::new(scope.clone(), Arc::new(clock.clone()));
-            let what = w.g.below(10);
-            let (batch, derived, number) = (w.batch(&scope), w.derived(), w.g.below(30));
+            let what = w.g.below(13);
+            let (batch, derived, number, vectors) = (w.batch(&scope), w.derived(), w.g.below(30), w.vectors());
+            let model = if number % 2 == 0 { "cosine" } else { "l2" };
             let mut said = Vec::new();
             for b in &backends {
                 said.push(match what {
@@ -218,7 +263,18 @@ async fn random_work_leaves_all_backends_with_the_same_answers() {
                         let ttl = (number % 2 == 0).then(|| Duration::from_secs(number));
                         format!("{:?}", b.key_value.put(&ctx, &format!("key{}", number % 5), vec![1], ttl).await.unwrap())
                     }
-                    _ => format!("{:?}", b.maintenance.tidy().await.unwrap()),
+                    9 => format!("{:?}", b.maintenance.tidy().await.unwrap()),
+                    10 if number == 0 => {
+                        let v = b.vectors.as_ref().unwrap();
+                        format!("{:?}", v.delete(&ctx, &VectorDelete::Model(model.into())).await.unwrap())
+                    }
+                    10 => {
+                        let names = vectors.iter().map(|v| v.reading.clone()).take(3).collect();
+                        let only = (number % 3 == 0).then(|| model.to_owned());
+                        let v = b.vectors.as_ref().unwrap();
+                        format!("{:?}", v.delete(&ctx, &VectorDelete::Readings { names, model: only }).await.unwrap())
+                    }
+                    _ => format!("{:?}", b.vectors.as_ref().unwrap().upsert(&ctx, model, vectors.clone()).await.unwrap()),
                 });
             }
             for (b, other) in backends.iter().zip(&said) {

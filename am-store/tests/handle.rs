@@ -27,7 +27,7 @@ fn heart(s: i64, bpm: i32) -> Reading {
 #[tokio::test]
 async fn an_unknown_address_says_what_there_is() {
     let clock = Arc::new(ManualClock::new(at(0)));
-    let e = Store::open("postgres://localhost/am", StoreOptions::default(), clock, Catalogue::builtin()).await.unwrap_err();
+    let e = Store::open("mysql://localhost/am", StoreOptions::default(), clock, Catalogue::builtin()).await.unwrap_err();
     assert_eq!(e.code(), Code::BAD_STORE_URL);
     assert!(e.to_string().contains("memory:") && e.to_string().contains("sqlite:PATH"), "{e}");
 }

@@ -24,6 +24,8 @@ const PATIENCE: usize = 10;
 /// What a message is recognised by when it comes again.
 type Place = (Option<Area>, u64, String);
 type Item = std::result::Result<Reading, Rejected>;
+/// Which message, why it arrives now, and its items with their places in it.
+type Unpacked = (u64, Origin, VecDeque<(usize, Item)>);
 
 /// The readings of one person, from a member of a group. A message is acknowledged when everything in it is settled; if anything of it
 /// is to be tried again, the whole message goes back, and of it only what is not done is handed over again – by this source; another
@@ -32,7 +34,7 @@ pub struct BusSource {
     consumer: Box<dyn Consumer>,
     decoder: Decoder,
     /// Items to hand over, by message.
-    ready: VecDeque<(u64, Origin, VecDeque<(usize, Item)>)>,
+    ready: VecDeque<Unpacked>,
     open: HashMap<u64, Open>,
     places: HashMap<Place, u64>,
     tokens: HashMap<Token, (u64, usize)>,

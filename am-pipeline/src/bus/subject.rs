@@ -101,7 +101,7 @@ pub fn parse_in<'a>(wanted: &str, subject: &'a str) -> Result<(Area, Scope, &'a 
     }
     let area = Area::ALL.into_iter().find(|a| Some(a.letter()) == area).ok_or_else(|| bad("the second part is none of r, w and e"))?;
     let id = |part: Option<&str>, what| part.and_then(untoken).ok_or_else(|| bad(what));
-    let scope = Scope::new(id(tenant, "there is no tenant")?, id(user, "there is no user")?)?;
+    let scope = Scope::new(id(tenant, "there is no tenant")?, id(user, "there is no user")?).map_err(|e| bad(e.message()))?;
     let topic = topic.filter(|t| !t.is_empty()).ok_or_else(|| bad("there is no topic"))?;
     Ok((area, scope, topic))
 }

@@ -11,6 +11,8 @@
 mod feed;
 mod flows;
 mod gateway;
+mod lanes;
+mod lease;
 mod parcels;
 mod persister;
 mod saved;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use am_core::policy::Backoff;
 use am_core::{CancelToken, Code, Ctx, Error, Result, Scope};
 use am_pipeline::Jitter;
-use am_pipeline::bus::{Area, Bus, Consumer, Delivery, GroupSpec, Message, Parcel, Parcels, Tag};
-use am_schema::Decoder;
+use am_pipeline::bus::{Area, Bus, Consumer, GroupSpec, Tag};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use super::parcels;
+use super::lanes::{Job, Lane, Lanes};
+use super::lease::Turn;
 use crate::Store;
 use crate::model::{Ingest, IngestOutcome, PutOutcome};
 
@@ -23,11 +23,14 @@ const LOOK: Duration = Duration::from_millis(500);
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PersisterOptions {
-    /// Names the group; several persisters of one name share the work. `am-persister`.
+    /// Names the group. Of several persisters of one name one works and the others stand by, so that the order is kept; on a bus without
+    /// entries they share the partitions. `am-persister`.
     pub group: String,
+    /// A persister that is silent for so long is taken over from, in milliseconds; 10 s.
+    pub lease_ms: u64,
     /// Messages asked for at a time.
     pub fetch: usize,
-    /// Messages that are being stored at a time; the store makes few transactions of them.
+    /// Messages that are held at a time: at work, or waiting for those of their stream before them.
     pub in_flight: usize,
     /// Whose dead letters those are that do not say whose they are.
     pub operator: Scope,
@@ -39,6 +42,7 @@ impl Default for PersisterOptions {
     fn default() -> Self {
         PersisterOptions {
             group: "am-persister".into(),
+            lease_ms: 10_000,
             fetch: 256,
             in_flight: 512,
             operator: Scope::local(),
@@ -59,8 +63,8 @@ pub struct PersisterStatus {
     pub duplicate: u64,
     /// Dead letters, those of gateways and workers included.
     pub dead_lettered: u64,
-    /// Messages that were left to come again.
-    pub again: u64,
+    /// Tries that failed.
+    pub failures: u64,
     /// Messages that wait on the bus or are being stored, when that was last looked at.
     pub waiting: u64,
     /// How often it was looked at.
@@ -79,14 +83,15 @@ pub struct Persister {
     jitter: Jitter,
 }
 
-/// How the storing of a message ended.
+/// How the storing of a group ended.
 enum End {
-    Stored(IngestOutcome),
-    /// Tried again later.
+    Stored(Vec<IngestOutcome>),
+    /// To be tried again, in place.
     Again(Error),
-    /// Trying again does not help.
-    Refused(Message, Error),
 }
+
+/// A group that came back from the store.
+type Ended = (Lane, Vec<Job>, End);
 
 impl Persister {
     /// From a bus into a store.
@@ -109,160 +114,154 @@ impl Persister {
     /// What trying again does not help against, such as a group that reads something else.
     pub async fn run(&mut self, stop: &CancelToken) -> Result<()> {
         let mut failed = 0;
+        let clock = self.store.clock().clone();
+        let me = am_core::ReadingId::v7(clock.now()).map_or_else(|_| format!("{:?}", clock.now()), |id| id.to_string());
+        let lease = Duration::from_millis(self.options.lease_ms);
+        let mut turn = self.bus.entries.clone().map(|e| Turn::new(e, clock, &self.options.group, me, lease));
         while !stop.is_cancelled() {
-            match self.serve(stop, &mut failed).await {
-                Ok(()) => return Ok(()),
+            match self.serve(stop, &mut failed, &mut turn).await {
+                Ok(()) => break,
                 Err(e) if e.advice().is_worthwhile() => {
                     failed += 1;
-                    self.note(&e);
-                    self.pause(failed, &e, stop).await;
+                    // Standing by is no fault.
+                    match e.code() {
+                        Code::STORE_LOCKED => tracing::debug!(error = %e, "standing by"),
+                        _ => self.note(&e),
+                    }
+                    self.pause(if e.code() == Code::STORE_LOCKED { 1 } else { failed }, &e, stop).await;
                 }
                 Err(e) => return Err(e),
             }
         }
+        if let Some(turn) = &mut turn {
+            turn.leave().await;
+        }
         Ok(())
     }
 
-    async fn serve(&mut self, stop: &CancelToken, failed: &mut u32) -> Result<()> {
-        let spec = GroupSpec::new(self.options.group.clone(), [Area::Readings, Area::Errors]).in_flight(self.options.in_flight.max(1));
+    async fn serve(&mut self, stop: &CancelToken, failed: &mut u32, turn: &mut Option<Turn>) -> Result<()> {
+        if let Some(turn) = turn {
+            turn.hold().await?;
+        }
+        let in_flight = self.options.in_flight.max(1);
+        let spec = GroupSpec::new(self.options.group.clone(), [Area::Readings, Area::Errors]).in_flight(in_flight);
         let mut consumer = self.bus.groups.join(spec).await?;
-        let mut work: JoinSet<(Tag, End)> = JoinSet::new();
+        *failed = 0;
+        let (mut lanes, mut work) = (Lanes::default(), JoinSet::new());
         let mut look_at = self.store.clock().monotonic();
         loop {
-            let now = self.store.clock().monotonic();
-            if now >= look_at {
-                look_at = now.saturating_add(LOOK);
-                let waiting = consumer.lag().await? + work.len() as u64;
-                let mut s = self.status.lock();
-                (s.waiting, s.looks) = (waiting, s.looks + 1);
+            if let Some(turn) = turn {
+                turn.hold().await?;
             }
-            // A store that does not answer gets no more work until it does; the messages stay on the bus.
-            while *failed > 0 && !stop.is_cancelled() {
-                match self.store.backend().maintenance.ready().await {
-                    Ok(()) => *failed = 0,
-                    Err(e) => {
-                        *failed += 1;
-                        self.note(&e);
-                        self.pause(*failed, &e, stop).await;
-                    }
-                }
-            }
-            let room = self.options.in_flight.saturating_sub(work.len());
+            self.look(&mut look_at, consumer.as_mut(), &lanes).await?;
             let stopping = stop.is_cancelled();
             if stopping && work.is_empty() {
                 return Ok(());
             }
-            let want = if stopping { 0 } else { room.min(self.options.fetch) };
-            // While work is under way, look for more only briefly.
-            let wait = if work.is_empty() { Duration::from_millis(500) } else { Duration::from_millis(2) };
-            if want > 0 {
-                let fetched = tokio::select! {
-                    fetched = consumer.fetch(want, wait) => fetched?,
-                    () = stop.cancelled() => Vec::new(),
-                };
-                fetched.into_iter().for_each(|d| self.begin(d, &mut work));
+            if *failed > 0 && work.is_empty() && !stopping {
+                self.await_store(failed, stop).await;
+                // Perhaps the lease ran out meanwhile.
+                continue;
             }
-            let full = work.len() >= self.options.in_flight;
+            // A store that does not answer gets no more work until it does; the messages stay where they are.
+            if *failed == 0 && !stopping {
+                lanes.next().into_iter().for_each(|(lane, jobs)| self.begin(lane, jobs, &mut work));
+                let room = in_flight.saturating_sub(lanes.held());
+                if room > 0 {
+                    // While work is under way, look for more only briefly.
+                    let wait = if work.is_empty() { Duration::from_millis(500) } else { Duration::from_millis(1) };
+                    let fetched = tokio::select! {
+                        fetched = consumer.fetch(room.min(self.options.fetch), wait) => fetched?,
+                        () = stop.cancelled() => Vec::new(),
+                    };
+                    for d in fetched {
+                        let (lane, job) = Job::new(d, &self.options.operator);
+                        lanes.add(lane, job);
+                    }
+                }
+                lanes.next().into_iter().for_each(|(lane, jobs)| self.begin(lane, jobs, &mut work));
+            }
             let mut ended = Vec::new();
-            if full || stopping {
+            if stopping || *failed > 0 || lanes.held() >= in_flight {
                 ended.extend(work.join_next().await);
             }
             while let Some(end) = work.try_join_next() {
                 ended.push(end);
             }
-            *failed += u32::from(self.settle(ended, consumer.as_mut()).await?);
+            self.settle(ended, &mut lanes, consumer.as_mut(), failed).await?;
         }
     }
 
-    fn begin(&self, d: Delivery, work: &mut JoinSet<(Tag, End)>) {
-        let (store, operator) = (self.store.clone(), self.options.operator.clone());
+    /// Asks from time to time how much waits.
+    async fn look(&self, at: &mut Duration, consumer: &mut dyn Consumer, lanes: &Lanes) -> Result<()> {
+        let now = self.store.clock().monotonic();
+        if now >= *at {
+            *at = now.saturating_add(LOOK);
+            let waiting = consumer.lag().await? + lanes.held() as u64;
+            let mut s = self.status.lock();
+            (s.waiting, s.looks) = (waiting, s.looks + 1);
+        }
+        Ok(())
+    }
+
+    /// Until the store answers again.
+    async fn await_store(&mut self, failed: &mut u32, stop: &CancelToken) {
+        match self.store.backend().maintenance.ready().await {
+            Ok(()) => *failed = 0,
+            Err(e) => {
+                *failed += 1;
+                self.note(&e);
+                self.pause(*failed, &e, stop).await;
+            }
+        }
+    }
+
+    fn begin(&self, lane: Lane, jobs: Vec<Job>, work: &mut JoinSet<Ended>) {
+        let store = self.store.clone();
         work.spawn(async move {
-            let now = store.clock().now();
-            let message = match d.message {
-                Ok(m) => m,
-                // Nobody's, so it is parked among the operator's own.
-                Err(f) => {
-                    let letter = parcels::foreign(&operator, now, format!("{}: {}", f.subject, f.why), f.body.clone());
-                    let batch = Ingest { rejected: vec![letter], ..Default::default() };
-                    let empty = Message {
-                        area: Area::Errors,
-                        scope: operator,
-                        topic: "processing.errors.ingest".into(),
-                        device: None,
-                        id: String::new(),
-                        trace: Default::default(),
-                        body: f.body,
-                    };
-                    return (d.tag, put(&store, empty, batch).await);
-                }
+            let end = match store_all(&store, &jobs).await {
+                Ok(outcomes) => End::Stored(outcomes),
+                Err(e) => End::Again(e),
             };
-            let batch = match Parcel::from_body(message.body.clone()) {
-                Ok(parcel) => {
-                    let mut decoder = Decoder::new(store.catalogue().clone()).trusted();
-                    parcels::ingest(&mut decoder, &message.scope, parcel, now)
-                }
-                Err(e) => Ingest {
-                    rejected: vec![parcels::foreign(&message.scope, now, e.message(), message.body.clone())],
-                    ..Default::default()
-                },
-            };
-            (d.tag, put(&store, message, batch).await)
+            (lane, jobs, end)
         });
     }
 
-    /// Acknowledges what is stored, leaves the rest to come again; true when the store seems to be away.
+    /// Acknowledges what is stored; the rest stays in front of its lane.
     async fn settle(
         &mut self,
-        ended: Vec<std::result::Result<(Tag, End), tokio::task::JoinError>>,
+        ended: Vec<std::result::Result<Ended, tokio::task::JoinError>>,
+        lanes: &mut Lanes,
         consumer: &mut dyn Consumer,
-    ) -> Result<bool> {
-        let (mut done, mut again, mut away) = (Vec::new(), Vec::new(), false);
+        failed: &mut u32,
+    ) -> Result<()> {
+        let mut done: Vec<Tag> = Vec::new();
         for end in ended {
-            let (tag, end) = end.map_err(|e| Error::new(Code::INTERNAL, format!("storing a message broke off: {e}")).op("persister"))?;
+            let (lane, jobs, end) =
+                end.map_err(|e| Error::new(Code::INTERNAL, format!("storing a message broke off: {e}")).op("persister"))?;
             match end {
-                End::Stored(outcome) => {
-                    self.count(&outcome);
-                    done.push(tag);
+                End::Stored(outcomes) => {
+                    self.status.lock().messages += jobs.len() as u64;
+                    outcomes.iter().for_each(|o| self.count(o));
+                    done.extend(jobs.iter().map(|j| j.tag));
+                    lanes.done(&lane, jobs.len());
                 }
                 End::Again(e) => {
                     self.note(&e);
-                    away = true;
-                    again.push(tag);
-                }
-                End::Refused(message, e) => {
-                    self.note(&e);
-                    match self.park(message, &e).await {
-                        Ok(()) => done.push(tag),
-                        Err(e) => {
-                            self.note(&e);
-                            again.push(tag);
-                        }
-                    }
+                    self.status.lock().failures += 1;
+                    *failed += 1;
+                    lanes.back(&lane, jobs);
                 }
             }
         }
-        if !done.is_empty() {
-            consumer.ack(&done).await?;
+        match done.is_empty() {
+            true => Ok(()),
+            false => consumer.ack(&done).await,
         }
-        if !again.is_empty() {
-            self.status.lock().again += again.len() as u64;
-            consumer.again(&again, Duration::from_secs(1)).await?;
-        }
-        Ok(away)
-    }
-
-    /// What the store refuses for good is one dead letter with the whole message.
-    async fn park(&self, message: Message, why: &Error) -> Result<()> {
-        let letter = parcels::foreign(&message.scope, self.store.clock().now(), format!("refused by the store: {why}"), message.body);
-        let ctx = Ctx::new(message.scope, self.store.clock().clone());
-        self.store.backend().dead_letters.park(&ctx, vec![letter]).await?;
-        self.status.lock().dead_lettered += 1;
-        Ok(())
     }
 
     fn count(&self, o: &IngestOutcome) {
         let mut s = self.status.lock();
-        s.messages += 1;
         s.dead_lettered += o.parked.len() as u64;
         for r in &o.readings {
             match r {
@@ -274,7 +273,7 @@ impl Persister {
     }
 
     fn note(&self, e: &Error) {
-        tracing::warn!(group = self.options.group, error = %e, "a message was not stored");
+        tracing::warn!(group = self.options.group, error = %e, "not stored yet");
         self.status.lock().last_error = Some(e.to_string());
     }
 
@@ -287,12 +286,34 @@ impl Persister {
     }
 }
 
-/// Commits a message.
-async fn put(store: &Store, message: Message, batch: Ingest) -> End {
-    let ctx = Ctx::new(message.scope.clone(), store.clock().clone()).with_trace(message.trace);
-    match store.backend().readings.put(&ctx, batch).await {
-        Ok(outcome) => End::Stored(outcome),
-        Err(e) if e.advice().is_worthwhile() => End::Again(e),
-        Err(e) => End::Refused(message, e),
+/// Commits a group: together, or one by one when the store refuses them together. What it refuses for good is parked as a whole.
+async fn store_all(store: &Store, jobs: &[Job]) -> Result<Vec<IngestOutcome>> {
+    let (clock, catalogue) = (store.clock(), store.catalogue());
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let put = |batch: Ingest, of: &Job| {
+        let ctx = Ctx::new(of.scope.clone(), clock.clone()).with_trace(of.trace);
+        async move { store.backend().readings.put(&ctx, batch).await }
+    };
+    if jobs.len() > 1 {
+        let mut all = first.batch(catalogue, clock.now());
+        for job in jobs.iter().skip(1) {
+            let more = job.batch(catalogue, clock.now());
+            all.readings.extend(more.readings);
+            all.rejected.extend(more.rejected);
+        }
+        match put(all, first).await {
+            Ok(outcome) => return Ok(vec![outcome]),
+            Err(e) if e.advice().is_worthwhile() => return Err(e),
+            Err(_) => {}
+        }
     }
+    let mut out = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        out.push(match put(job.batch(catalogue, clock.now()), job).await {
+            Ok(outcome) => outcome,
+            Err(e) if e.advice().is_worthwhile() => return Err(e),
+            Err(e) => put(job.refused(&e, clock.now()), job).await?,
+        });
+    }
+    Ok(out)
 }

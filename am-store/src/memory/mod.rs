@@ -15,6 +15,7 @@ mod readings;
 mod rollup;
 mod state;
 mod text;
+mod vectors;
 
 use std::sync::Arc;
 
@@ -70,7 +71,8 @@ pub fn open(options: MemoryOptions, clock: Arc<dyn Clock>, catalogue: Catalogue)
         dead_letters: memory.clone(),
         key_value: memory.clone(),
         devices: memory.clone(),
-        maintenance: memory,
+        maintenance: memory.clone(),
+        vectors: Some(memory),
     }
 }
 

@@ -8,7 +8,8 @@ use am_schema::{Kind, Reading, ReadingRef};
 
 use super::rollup::Rollups;
 use super::text::TextIndex;
-use crate::model::{Origin, Provenance, ReadingKey, Seq, Stored, StreamId};
+use super::vectors::Shelves;
+use crate::model::{Origin, Provenance, ReadingKey, Seq, Stored, StreamId, VectorModel};
 use crate::traits::{ApiKey, Counts, DeadLetterRow, DeviceRow};
 
 /// About what a row, its map entries and its feed entry take beside the body.
@@ -23,6 +24,7 @@ pub(super) struct State {
     pub(super) feed: Vec<FeedRow>,
     pub(super) flows: BTreeMap<String, FlowRow>,
     pub(super) keys: HashMap<String, ApiKey>,
+    pub(super) models: BTreeMap<String, VectorModel>,
     pub(super) batches: Vec<(Scope, Provenance)>,
     pub(super) streams: u32,
     pub(super) used: usize,
@@ -39,6 +41,8 @@ pub(super) struct ScopeData {
     pub(super) outputs: HashMap<(InputStream, Timestamp, [u8; 16]), Vec<Arc<Stored>>>,
     pub(super) spans: HashMap<InputStream, Spans>,
     pub(super) text: TextIndex,
+    /// By model.
+    pub(super) vectors: HashMap<String, Shelves>,
     pub(super) dead_letters: BTreeMap<String, DeadLetterRow>,
     pub(super) key_values: BTreeMap<String, KvRow>,
     pub(super) devices: BTreeMap<DeviceId, DeviceRow>,

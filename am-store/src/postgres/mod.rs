@@ -9,6 +9,7 @@ mod bell;
 mod capabilities;
 mod codec;
 mod connect;
+mod cover;
 mod dead_letters;
 mod derivations;
 mod derived;
@@ -38,6 +39,9 @@ mod stream;
 mod streams;
 mod text;
 mod types;
+mod vector_search;
+mod vectors;
+pub mod views;
 mod writer;
 
 pub use capabilities::{Capabilities, Level};

@@ -21,9 +21,10 @@ use super::pool::Pool;
 use super::queue::Queue;
 use super::rollup::Rollups;
 use super::schema::{Fill, newest};
+use super::views;
 use super::writer::Writer;
 use super::{Db, Postgres};
-use crate::traits::Backend;
+use crate::traits::{Backend, Vectors};
 
 /// An open store, and what its server can do.
 pub struct Opened {
@@ -55,6 +56,9 @@ pub async fn connect(url: &str, options: PostgresOptions, clock: Arc<dyn Clock>,
     let mut capabilities = detect(&address, &options).await?;
     let read_only = options.read_only || capabilities.read_only;
     prepare(&address, &options, &capabilities, read_only).await?;
+    if !read_only && options.views {
+        capabilities.notes.extend(views::align(&address, &options.schema, &catalogue, capabilities.vector.is_some()).await);
+    }
     let session = sessions(&address, &options, &mut capabilities, read_only).await?;
     tracing::info!(place = address.place, schema = options.schema, read_only, "{capabilities}");
     let store = Arc::new(start(&address, &options, clock, catalogue, &capabilities, read_only, session));
@@ -68,7 +72,8 @@ pub async fn connect(url: &str, options: PostgresOptions, clock: Arc<dyn Clock>,
         dead_letters: store.clone(),
         key_value: store.clone(),
         devices: store.clone(),
-        maintenance: store,
+        maintenance: store.clone(),
+        vectors: capabilities.vector.is_some().then_some(store as Arc<dyn Vectors>),
     };
     Ok(Opened { backend, capabilities })
 }

@@ -52,6 +52,8 @@ pub struct PostgresOptions {
     pub follow_ms: u32,
     /// This process keeps rollups; one of those that do at a time works.
     pub upkeep: bool,
+    /// Keeps the views for SQL users up to date, in a schema named as `schema` with `_sql` behind it.
+    pub views: bool,
     /// Opens on a server that may lose acknowledged readings: `fsync` or `full_page_writes` off, or `synchronous_commit` that cannot be
     /// turned on.
     pub accept_loss: bool,
@@ -75,6 +77,7 @@ impl Default for PostgresOptions {
             connect_timeout_ms: 5_000,
             follow_ms: 250,
             upkeep: true,
+            views: true,
             accept_loss: false,
         }
     }

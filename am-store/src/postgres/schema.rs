@@ -11,10 +11,13 @@ pub(super) struct Migration {
 }
 
 /// All steps, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: &[include_str!("sql/v1_tables.sql"), HYPERTABLE, KEYS, include_str!("sql/v1_feed.sql"), include_str!("sql/v1_wall.sql")],
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: &[include_str!("sql/v1_tables.sql"), HYPERTABLE, KEYS, include_str!("sql/v1_feed.sql"), include_str!("sql/v1_wall.sql")],
+    },
+    Migration { version: 2, sql: &[include_str!("sql/v2_vectors.sql")] },
+];
 
 /// Makes a hypertable of the readings; left out where there is no TimescaleDB.
 const HYPERTABLE: &str = "{hypertable}";

@@ -28,6 +28,7 @@ mod scan;
 mod schema;
 mod streams;
 mod text;
+mod vectors;
 mod writer;
 
 pub use open::open;

@@ -45,7 +45,8 @@ pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>, catalogue: Cata
         dead_letters: store.clone(),
         key_value: store.clone(),
         devices: store.clone(),
-        maintenance: store,
+        maintenance: store.clone(),
+        vectors: Some(store),
     })
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Migration {
 }
 
 /// All steps, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: V1 }];
+pub(super) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: V1 }, Migration { version: 2, sql: V2 }];
 
 /// `reading.rowid` is the place in the feed, so the feed needs no index. The unique key leads with the stream and the time, so a
 /// client's random id costs nothing. Flags of an ordinary live reading are 0, which takes no byte.
@@ -101,4 +101,22 @@ CREATE TABLE device (
 CREATE TABLE api_key (
   id TEXT PRIMARY KEY, hash BLOB NOT NULL, tenant TEXT NOT NULL, user TEXT NOT NULL, device TEXT,
   expires_at INTEGER, revoked_at INTEGER, created_at INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Vectors. A rowid table, because a vector is larger than what a page of an index holds within itself; the key leads with the
+/// model and the stream, so that a search reads what was asked for and nothing else.
+const V2: &str = "
+CREATE TABLE vector_model (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimensions INTEGER NOT NULL, metric INTEGER NOT NULL,
+  version TEXT NOT NULL, digest BLOB);
+
+-- data: the numbers as little-endian f32.
+CREATE TABLE vector (
+  model INTEGER NOT NULL, stream INTEGER NOT NULL, at INTEGER NOT NULL, id BLOB NOT NULL, part INTEGER NOT NULL,
+  norm REAL NOT NULL, data BLOB NOT NULL,
+  UNIQUE (model, stream, at, id, part));
+
+-- The newest reading of a scope that was given a vector.
+CREATE TABLE vector_progress (
+  model INTEGER NOT NULL, scope INTEGER NOT NULL, upto INTEGER NOT NULL, PRIMARY KEY (model, scope)) WITHOUT ROWID;
 ";

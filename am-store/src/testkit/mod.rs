@@ -19,6 +19,7 @@ pub mod broken;
 mod cases;
 pub mod corpus;
 mod generate;
+pub mod key_value;
 mod kit;
 mod poll;
 mod report;
@@ -47,6 +48,8 @@ pub struct Case {
     pub what: &'static str,
     /// Needs a store that can be closed and opened again.
     pub durable: bool,
+    /// Needs a store that keeps vectors.
+    pub vectors: bool,
     /// Tries it on a fresh store.
     pub run: fn(Kit) -> BoxFuture<'static, Outcome>,
 }
@@ -103,6 +106,9 @@ async fn run_one<S: Subject + 'static>(
         Err(e) => return Ending::Failed(format!("the store could not be opened: {e:?}")),
     };
     report.backend = kit.backend().name;
+    if case.vectors && kit.backend().vectors.is_none() {
+        return Ending::NotApplicable("the store keeps no vectors");
+    }
     let run = case.run;
     match poll::watched(move || run(kit), watch.sleep(PATIENCE)).await {
         poll::End::Done(Ok(())) => Ending::Passed,

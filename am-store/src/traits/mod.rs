@@ -11,6 +11,7 @@ mod lineage;
 mod maintenance;
 mod readings;
 mod text;
+mod vectors;
 
 pub use dead_letters::{DeadLetterQuery, DeadLetterRow, DeadLetters, Resolution};
 pub use devices::{ApiKey, DeviceRow, Devices};
@@ -21,6 +22,7 @@ pub use lineage::{Derivations, LineageInputs};
 pub use maintenance::{Counts, KindCount, Maintenance, Stats};
 pub use readings::Readings;
 pub use text::Text;
+pub use vectors::Vectors;
 
 use std::sync::Arc;
 
@@ -39,4 +41,6 @@ pub struct Backend {
     pub key_value: Arc<dyn KeyValue>,
     pub devices: Arc<dyn Devices>,
     pub maintenance: Arc<dyn Maintenance>,
+    /// `None` where the store cannot keep vectors, such as PostgreSQL without pgvector.
+    pub vectors: Option<Arc<dyn Vectors>>,
 }

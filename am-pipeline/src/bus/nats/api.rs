@@ -34,22 +34,26 @@ impl Api {
         if !self.link.is_up() {
             return Err(down(op));
         }
-        match self.js.request(subject.clone(), payload).await {
-            Ok(Response::Ok(v)) => Ok(Ok(v)),
-            Ok(Response::Err { error }) => Ok(Err(error)),
-            Err(e) => {
-                // A refused subject is reported beside the request, which then waits in vain.
-                let link = self.link.state();
-                if let Some(refused) = link.refused_since(before, |s| s.ends_with(&subject)) {
-                    return Err(Error::new(Code::BUS_REFUSED, format!("this user may not publish to {refused}")).op(op));
-                }
-                let why = match e.kind() {
-                    RequestErrorKind::NoResponders => format!("JetStream does not answer to {subject}: {e}"),
-                    _ => format!("{subject}: {e}"),
-                };
-                Err(Error::new(Code::BUS_UNAVAILABLE, why).op(op).source(e))
+        let mut link = self.link.watch();
+        let mut asked = std::pin::pin!(self.js.request(subject.clone(), payload));
+        let answer = loop {
+            // A refused subject is reported beside the request, which then waits in vain.
+            if let Some(refused) = link.borrow_and_update().refused_since(before, |s| s.ends_with(&subject)) {
+                return Err(Error::new(Code::BUS_REFUSED, format!("this user may not publish to {refused}")).op(op));
             }
-        }
+            tokio::select! {
+                biased;
+                answer = &mut asked => break answer,
+                _ = link.changed() => {}
+            }
+        };
+        answer.map(said).map_err(|e| {
+            let why = match e.kind() {
+                RequestErrorKind::NoResponders => format!("JetStream does not answer to {subject}: {e}"),
+                _ => format!("{subject}: {e}"),
+            };
+            Error::new(Code::BUS_UNAVAILABLE, why).op(op).source(e)
+        })
     }
 
     /// Asks for what must be there.
@@ -60,6 +64,13 @@ impl Api {
         payload: &(impl Serialize + Sync + ?Sized),
     ) -> Result<T> {
         self.ask(op, subject, payload).await?.map_err(|e| refusal(op, &e))
+    }
+}
+
+fn said<T>(r: Response<T>) -> std::result::Result<T, Refusal> {
+    match r {
+        Response::Ok(v) => Ok(v),
+        Response::Err { error } => Err(error),
     }
 }
 

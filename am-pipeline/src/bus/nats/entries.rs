@@ -246,13 +246,12 @@ impl Bucket {
                 () = self.clock.sleep(rest) => continue,
             };
             match heard {
-                Heard::Message(m) => {
-                    let operation = m.headers.as_ref().and_then(|h| h.get(OPERATION)).map(|v| v.as_str().to_owned());
-                    if let Some(key) = m.subject.strip_prefix(&strip) {
+                Heard::Message(d) => {
+                    let operation = d.message.headers.as_ref().and_then(|h| h.get(OPERATION)).map(|v| v.as_str());
+                    if let Some(key) = d.message.subject.strip_prefix(&strip) {
                         keys.insert(key.to_owned(), operation.is_none_or(|o| o != "DEL" && o != "PURGE"));
                     }
-                    let js = async_nats::jetstream::Message { context: self.api.js.clone(), message: m };
-                    left = js.info().map(|i| i.pending).unwrap_or(left);
+                    left = d.pending;
                 }
                 Heard::Over => {}
                 Heard::Gone | Heard::Lost => return Err(down(OP)),

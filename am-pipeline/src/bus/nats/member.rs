@@ -7,14 +7,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use am_core::{Code, Error, Result};
+use async_nats::Subject;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::Info;
-use async_nats::{Message, Subject, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::api::{Nothing, down};
-use super::pull::{Heard, Pull};
+use super::pull::{Delivered, Heard, Pull};
 use super::{Shared, envelope, group};
 use crate::bus::{Consumer, Delivery, GroupSpec, Tag};
 
@@ -59,20 +59,14 @@ impl Member {
         Member { shared, spec, pulls, turn: 0, ready: VecDeque::new(), held: HashMap::new(), tags: 0 }
     }
 
-    /// Takes a message in. One without a reply subject did not come from a consumer.
-    fn take(&mut self, message: Message) {
-        let Some(reply) = message.reply.clone() else { return };
-        let js = jetstream::Message { context: self.shared.api.js.clone(), message };
-        let Ok((sequence, delivered)) = js.info().map(|i| (i.stream_sequence, i.delivered)) else { return };
-        let attempt = u32::try_from(delivered.max(1)).unwrap_or(u32::MAX);
-        let m = js.message;
-        let message = envelope::open(&self.shared.options.prefix, &m.subject, m.headers.as_ref(), m.payload, sequence);
+    /// Takes a message in.
+    fn take(&mut self, d: Delivered) {
+        let m = d.message;
+        let message = envelope::open(&self.shared.options.prefix, &m.subject, m.headers.as_ref(), m.payload, d.place);
         self.tags += 1;
-        // A copy: the subject shares the memory of everything that arrived with it.
-        let reply = Subject::from(reply.as_str().to_owned());
-        self.held.insert(self.tags, Held { reply, until: self.shared.clock.monotonic() + self.spec.settle_within });
-        let last = self.spec.deliveries > 0 && attempt >= self.spec.deliveries;
-        self.ready.push_back(Delivery { tag: Tag(self.tags), sequence, attempt, last, message });
+        self.held.insert(self.tags, Held { reply: d.reply, until: self.shared.clock.monotonic() + self.spec.settle_within });
+        let last = self.spec.deliveries > 0 && d.times >= self.spec.deliveries;
+        self.ready.push_back(Delivery { tag: Tag(self.tags), sequence: d.place, attempt: d.times, last, message });
     }
 
     /// How many more this member may hold.
@@ -160,26 +154,26 @@ impl Member {
         self.ready.drain(..n).collect()
     }
 
-    async fn say(&self, op: &'static str, tag: Tag, kind: AckKind) -> Result<bool> {
-        let Some(held) = self.held.get(&tag.0) else { return Ok(false) };
-        if !self.shared.api.link.is_up() {
+    /// Says the same of some deliveries; those that it was said of are settled, also when it fails in the middle.
+    async fn settle(&mut self, op: &'static str, tags: &[Tag], kind: AckKind) -> Result<()> {
+        let (client, body, mut said) = (self.shared.api.js.client(), Bytes::from(kind), 0);
+        let held: Vec<(u64, Subject)> = tags.iter().filter_map(|t| Some((t.0, self.held.get(&t.0)?.reply.clone()))).collect();
+        if !held.is_empty() && !self.shared.api.link.is_up() {
             return Err(down(op));
         }
-        let client = self.shared.api.js.client();
-        let said = client.publish(held.reply.clone(), Bytes::from(kind));
-        match self.shared.within(self.shared.options.answer_within, said).await {
-            Some(Ok(())) => Ok(true),
-            _ => Err(down(op)),
-        }
-    }
-
-    async fn settle(&mut self, op: &'static str, tags: &[Tag], kind: AckKind) -> Result<()> {
-        for tag in tags {
-            if self.say(op, *tag, kind).await? {
-                self.held.remove(&tag.0);
+        // One time for all of them: a timer for each would cost more than the messages.
+        let saying = async {
+            for (_, reply) in &held {
+                if client.publish(reply.clone(), body.clone()).await.is_err() {
+                    return false;
+                }
+                said += 1;
             }
-        }
-        Ok(())
+            true
+        };
+        let all = self.shared.within(self.shared.options.answer_within, saying).await == Some(true);
+        held.iter().take(said).for_each(|(tag, _)| drop(self.held.remove(tag)));
+        if all { Ok(()) } else { Err(down(op)) }
     }
 }
 

@@ -9,6 +9,7 @@
 //! see: the operator says so with [`NatsOptions::single_node_sync`]. [`super::Bus::durability`] tells which of these it is.
 
 mod api;
+mod clear;
 mod connect;
 mod entries;
 mod envelope;

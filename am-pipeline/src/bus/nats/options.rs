@@ -46,6 +46,10 @@ pub struct NatsOptions {
     /// How long to wait for an answer about streams, consumers and entries.
     #[serde(with = "time")]
     pub answer_within: Duration,
+    /// How often a tail that has nothing to do notes with its consumer how far the stream holds nothing for it, so that it can tell later
+    /// that nothing it wanted was removed.
+    #[serde(with = "time")]
+    pub note_every: Duration,
 }
 
 impl Default for NatsOptions {
@@ -64,6 +68,7 @@ impl Default for NatsOptions {
             in_flight_bytes: 32 << 20,
             publish_within: Duration::from_secs(10),
             answer_within: Duration::from_secs(10),
+            note_every: Duration::from_secs(60),
         }
     }
 }

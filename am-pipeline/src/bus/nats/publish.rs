@@ -159,23 +159,23 @@ impl Call<'_> {
         let Some(Sent { at, subject, ack, _room }) = self.sent.pop_front() else { return false };
         let mut ack = ack.into_future();
         let mut link = self.shared.api.link.watch();
-        let generation = link.borrow_and_update().generation;
+        let generation = link.borrow().generation;
         let mut timer = self.shared.clock.sleep(self.left());
         let result = loop {
+            // A refused subject is never acknowledged; the server says so beside it, maybe already.
+            if link.borrow_and_update().refused_since(self.refusals, |s| s == subject).is_some() {
+                break Err(Error::new(Code::BUS_REFUSED, format!("this user may not publish to {subject}")).op(OP));
+            }
             tokio::select! {
                 biased;
                 answer = &mut ack => break match answer {
                     Ok(a) => Ok(Published { sequence: a.sequence, duplicate: a.duplicate }),
                     Err(e) => Err(failed(&e)),
                 },
-                () = self.ctx.cancel().cancelled() => break Err(self.ctx.check().err().unwrap_or_else(unheard)),
+                () = self.ctx.cancel().cancelled() => break Err(self.late()),
                 () = &mut timer => break Err(self.late()),
-                // A refused subject is never acknowledged; the server says so beside it.
                 _ = link.changed() => {
-                    let state = link.borrow_and_update();
-                    if state.refused_since(self.refusals, |s| s == subject).is_some() {
-                        break Err(Error::new(Code::BUS_REFUSED, format!("this user may not publish to {subject}")).op(OP));
-                    }
+                    let state = link.borrow();
                     // Its acknowledgement would have come over the connection that is lost.
                     if !state.up || state.generation != generation {
                         break Err(unheard());

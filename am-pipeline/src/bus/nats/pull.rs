@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use am_core::{Clock, Code, Error, Result};
 use async_nats::jetstream::consumer::pull::BatchConfig;
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{Message, StatusCode, Subject, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_core::Stream as _;
 
@@ -24,16 +24,33 @@ const BEAT: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What came.
+#[allow(clippy::large_enum_variant, reason = "taken apart where it is made; a box for each message would cost more")]
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A message; its reply subject settles it.
-    Message(Message),
+    /// A message of the consumer.
+    Message(Delivered),
     /// The request is at its end; ask again.
     Over,
     /// There is no such consumer, or nobody who answers for it at the moment.
     Gone,
     /// The request is lost: another connection, another leader. What was on its way is lost with it.
     Lost,
+}
+
+/// A message, and what its reply subject says of it.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) message: Message,
+    /// Settles it.
+    pub(super) reply: Subject,
+    /// Its place in the stream.
+    pub(super) place: u64,
+    /// The consumer's own number of the delivery.
+    pub(super) number: u64,
+    /// How often it was delivered, this time included.
+    pub(super) times: u32,
+    /// How many are to come after it.
+    pub(super) pending: u64,
 }
 
 struct Request {
@@ -56,6 +73,8 @@ pub(super) struct Pull {
     subscriber: Subscriber,
     request: Option<Request>,
     closed: bool,
+    /// Lent to each message to read its numbers: to clone it for each would cost more than the reading.
+    lent: Option<jetstream::Context>,
 }
 
 impl Pull {
@@ -65,7 +84,17 @@ impl Pull {
         let failed = |e: String| Error::new(Code::BUS_UNAVAILABLE, e).op("bus.pull");
         let subscriber = client.subscribe(format!("{inbox}.*")).await.map_err(|e| failed(e.to_string()))?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        Ok(Pull { api: api.clone(), clock: clock.clone(), next, inbox, number: 0, subscriber, request: None, closed: false })
+        Ok(Pull {
+            api: api.clone(),
+            clock: clock.clone(),
+            next,
+            inbox,
+            number: 0,
+            subscriber,
+            request: None,
+            closed: false,
+            lent: Some(api.js.clone()),
+        })
     }
 
     /// Whether the connection was closed for good.
@@ -127,7 +156,9 @@ impl Pull {
                     if self.request.as_ref().is_some_and(|r| r.left == 0) {
                         self.request = None;
                     }
-                    return Poll::Ready(Heard::Message(message));
+                    // Without a reply subject of a consumer's it came from somewhere else.
+                    let Some(delivered) = self.read(message) else { continue };
+                    return Poll::Ready(Heard::Message(delivered));
                 }
                 // An earlier request's.
                 _ if self.request.as_ref().is_none_or(|r| message.subject.as_str() != r.inbox) => {}
@@ -149,6 +180,19 @@ impl Pull {
                 Some(_) => return Poll::Ready(self.end(Heard::Over)),
             }
         }
+    }
+
+    fn read(&mut self, message: Message) -> Option<Delivered> {
+        let context = self.lent.take().unwrap_or_else(|| self.api.js.clone());
+        let lent = jetstream::Message { context, message };
+        let numbers = lent.info().map(|i| (i.stream_sequence, i.consumer_sequence, i.delivered, i.pending));
+        let jetstream::Message { context, message } = lent;
+        self.lent = Some(context);
+        let (place, number, times, pending) = numbers.ok()?;
+        // A copy: the subject shares the memory of everything that arrived with it.
+        let reply = Subject::from(message.reply.as_ref()?.as_str().to_owned());
+        let times = u32::try_from(times.max(1)).unwrap_or(u32::MAX);
+        Some(Delivered { message, reply, place, number, times, pending })
     }
 
     fn end(&mut self, heard: Heard) -> Heard {

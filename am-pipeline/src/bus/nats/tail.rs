@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use am_core::{Code, Error, Result};
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
-use async_nats::{Message, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::api::{Nothing, down};
+use super::clear::Clear;
 use super::group::{Create, create_subject, filter};
 use super::options::is_name;
-use super::pull::{Heard, Pull};
+use super::pull::{Delivered, Heard, Pull};
 use super::turn::Turn;
 use super::{Shared, envelope, streams};
 use crate::bus::subject::filters_in;
@@ -42,8 +42,13 @@ impl Tails for Shared {
         let shared = self.me()?;
         let base = format!("{}-tail-{}", self.options.prefix, spec.name);
         let stream = self.options.stream(spec.area);
+        let clear = match Turn::highest(&self.api, &stream, &base).await? {
+            Some(before) => Clear::of(&self.api, &stream, &before).await?.behind(spec.after),
+            None => Clear::at(spec.after),
+        };
         let turn = Turn::above(&self.api, &stream, &base, self.clock.now()).await?;
-        let (seen, turn, pull) = start(&shared, &spec, &stream, turn, spec.after).await?;
+        let pull = start(&shared, &spec, &stream, &turn, clear).await?;
+        let marked = self.clock.monotonic();
         Ok(Box::new(Reader {
             shared,
             spec,
@@ -51,7 +56,10 @@ impl Tails for Shared {
             turn,
             pull,
             heard: 0,
-            seen,
+            seen: clear.seen,
+            clear,
+            head: None,
+            marked,
             ready: VecDeque::new(),
             places: VecDeque::new(),
             broken: false,
@@ -76,35 +84,34 @@ impl Tails for Shared {
 }
 
 /// Makes the consumer that reads behind a place, removes those of earlier turns, and listens.
-async fn start(shared: &Arc<Shared>, spec: &TailSpec, stream: &str, turn: Turn, after: u64) -> Result<(u64, Turn, Pull)> {
+async fn start(shared: &Arc<Shared>, spec: &TailSpec, stream: &str, turn: &Turn, clear: Clear) -> Result<Pull> {
     let info = streams::info(&shared.api, stream).await?;
     let state = info.ok_or_else(|| Error::new(Code::BUS_MISMATCH, format!("the stream {stream} is gone")).op(OP))?.state;
-    let trimmed = |why: String| Err(Error::new(Code::BUS_TRIMMED, format!("{} was at {after}, and {why}", spec.name)).op(OP));
-    if after > state.last_sequence {
-        return trimmed(format!("{stream} ends at {}: it was made anew", state.last_sequence));
-    }
-    if after > 0 && state.first_sequence > after + 1 {
-        return trimmed(format!("{stream} begins at {} now", state.first_sequence));
-    }
-    let mut config = Config {
-        durable_name: Some(turn.name()),
-        name: Some(turn.name()),
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-        // "All" acknowledges everything up to a place with one message.
-        ack_policy: AckPolicy::All,
-        ack_wait: ACK_WAIT,
-        max_deliver: -1,
-        max_ack_pending: -1,
-        ..Config::default()
-    };
-    filter(&mut config, filters_in(&shared.options.prefix, spec.area, spec.scope.as_ref(), &spec.topics));
+    clear.check(&spec.name, stream, state.first_sequence, state.last_sequence)?;
+    let config = config(shared, spec, turn, clear);
     let create = Create { stream_name: stream, config: &config, action: "create" };
     shared.api.must::<Info>(OP, create_subject(stream, &config), &create).await?;
     if !turn.take_over(&shared.api, stream).await? {
         return Err(cut_off(&spec.name));
     }
-    let pull = Pull::open(&shared.api, &shared.clock, stream, &turn.name()).await?;
-    Ok((after, turn, pull))
+    Pull::open(&shared.api, &shared.clock, stream, &turn.name()).await
+}
+
+fn config(shared: &Shared, spec: &TailSpec, turn: &Turn, clear: Clear) -> Config {
+    let mut config = Config {
+        durable_name: Some(turn.name()),
+        name: Some(turn.name()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: clear.upto + 1 },
+        // "All" acknowledges everything up to a place with one message.
+        ack_policy: AckPolicy::All,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: -1,
+        metadata: clear.metadata(),
+        ..Config::default()
+    };
+    filter(&mut config, filters_in(&shared.options.prefix, spec.area, spec.scope.as_ref(), &spec.topics));
+    config
 }
 
 fn cut_off(name: &str) -> Error {
@@ -121,6 +128,11 @@ struct Reader {
     heard: u64,
     /// The place of the last message that was taken in.
     seen: u64,
+    /// How far nothing that it wants is missing.
+    clear: Clear,
+    /// The end of the stream at an earlier idle moment, and when that was.
+    head: Option<u64>,
+    marked: Duration,
     ready: VecDeque<Sequenced>,
     /// Places that were handed over and not acknowledged, each with the subject that acknowledges everything up to it.
     places: VecDeque<(u64, String)>,
@@ -130,10 +142,8 @@ struct Reader {
 
 impl Reader {
     /// Takes a message in, or notices that some before it are missing.
-    fn take(&mut self, message: Message) {
-        let Some(reply) = message.reply.as_ref().map(|r| r.as_str().to_owned()) else { return };
-        let js = jetstream::Message { context: self.shared.api.js.clone(), message };
-        let Ok((place, number)) = js.info().map(|i| (i.stream_sequence, i.consumer_sequence)) else { return };
+    fn take(&mut self, d: Delivered) {
+        let Delivered { message: m, reply, place, number, .. } = d;
         if self.broken || number != self.heard + 1 {
             self.broken = true;
             return;
@@ -143,10 +153,9 @@ impl Reader {
             return;
         }
         self.seen = place;
-        let m = js.message;
         let message = envelope::open(&self.shared.options.prefix, &m.subject, m.headers.as_ref(), m.payload, place);
         self.ready.push_back(Sequenced { sequence: place, message });
-        self.places.push_back((place, reply));
+        self.places.push_back((place, reply.to_string()));
         if self.places.len() > PLACES {
             // Coarser, not longer: a place that is not remembered is acknowledged with the next one that is.
             let mut odd = false;
@@ -186,10 +195,37 @@ impl Reader {
         if self.turn.is_over(&self.shared.api, &self.stream).await? {
             return Err(cut_off(&self.spec.name));
         }
-        let (_, turn, pull) = start(&self.shared, &self.spec, &self.stream, self.turn.again(), self.seen).await?;
-        (self.turn, self.pull, self.heard, self.broken) = (turn, pull, 0, false);
+        let (turn, clear) = (self.turn.again(), self.clear.behind(self.seen));
+        let pull = start(&self.shared, &self.spec, &self.stream, &turn, clear).await?;
+        (self.turn, self.pull, self.heard, self.broken, self.clear) = (turn, pull, 0, false, clear);
         self.places.clear();
         Ok(())
+    }
+
+    /// In an idle moment, now and then: notes durably that up to the end of the stream of a while ago there is nothing for this reader
+    /// but what it has seen. Without that, a reader of a quiet topic could not tell from what was removed since that nothing was lost.
+    async fn mark(&mut self) {
+        let now = self.shared.clock.monotonic();
+        if now.saturating_sub(self.marked) < self.shared.options.note_every || !self.shared.api.link.is_up() {
+            return;
+        }
+        self.marked = now;
+        if let Some(upto) = self.head.take().filter(|h| *h > self.seen.max(self.clear.upto)) {
+            let clear = Clear { seen: self.seen, upto, start: self.clear.start };
+            // The place where a consumer begins cannot be changed; only the note is.
+            let mut update = config(&self.shared, &self.spec, &self.turn, self.clear);
+            update.metadata = clear.metadata();
+            update.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: self.clear.start + 1 };
+            let request = Create { stream_name: &self.stream, config: &update, action: "update" };
+            match self.shared.api.ask::<Info>(OP, create_subject(&self.stream, &update), &request).await {
+                Ok(Ok(_)) => (self.clear.seen, self.clear.upto) = (clear.seen, clear.upto),
+                Ok(Err(e)) => tracing::debug!(tail = self.spec.name, error = %e, "a place could not be noted"),
+                Err(e) => tracing::debug!(tail = self.spec.name, error = %e, "a place could not be noted"),
+            }
+        }
+        if let Ok(Some(info)) = streams::info(&self.shared.api, &self.stream).await {
+            self.head = Some(info.state.last_sequence);
+        }
     }
 
     fn hand_over(&mut self, max: usize) -> Vec<Sequenced> {
@@ -215,7 +251,8 @@ impl Tail for Reader {
             }
             let left = until.saturating_sub(now);
             if left.is_zero() && !self.broken {
-                return Ok(self.hand_over(max));
+                self.mark().await;
+                return Ok(Vec::new());
             }
             if self.broken {
                 match self.restart().await {

@@ -24,7 +24,7 @@ pub use foreign::foreign;
 /// Runs the cases for buses. `make` gives a handle to the same bus every time, over a connection of its own where there are connections.
 /// What the bus says it has not – tails, entries – is not asked for.
 pub async fn bus<F: Future<Output = Bus>>(make: impl Fn() -> F) -> Vec<Verdict> {
-    bus_only(make, |_| true).await
+    Box::pin(bus_only(make, |_| true)).await
 }
 
 /// Runs those of the cases whose id is wanted.
@@ -34,7 +34,7 @@ pub async fn bus_only<F: Future<Output = Bus>>(make: impl Fn() -> F, wanted: imp
         ($($id:literal, $fact:literal, $case:path;)*) => { $(
             if wanted($id) {
                 let bench = Bench::new(&make, $id).await;
-                out.push(Verdict::of($id, $fact, bench.patient($case(&bench)).await));
+                out.push(Verdict::of($id, $fact, bench.patient(Box::pin($case(&bench))).await));
             }
         )* };
     }

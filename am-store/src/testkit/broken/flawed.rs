@@ -28,6 +28,7 @@ pub(super) struct Memo {
     pub(super) held_back: Option<(Ctx, Ingest)>,
     pub(super) answers: HashMap<String, Vec<Bucket>>,
     pub(super) provenance: Provenance,
+    pub(super) vectors: HashSet<String>,
     pub(super) extra: u8,
 }
 

@@ -2,6 +2,7 @@
 
 mod flawed;
 mod questions;
+mod vectors;
 mod writes;
 
 use std::sync::Arc;
@@ -49,6 +50,12 @@ pub enum Flaw {
     IgnoresTtl,
     IgnoresVersions,
     ForgetsRevocation,
+    KeepsOldVectors,
+    TakesOrphanVectors,
+    FindsOldVectors,
+    IgnoresVectorTimes,
+    ReordersVectorTies,
+    LeaksVectors,
     AnswersWhenClosed,
 }
 
@@ -101,6 +108,12 @@ flaws! {
     IgnoresTtl "keeps values for ever" "kv.ttl";
     IgnoresVersions "writes whatever version was expected" "kv.compare_and_put";
     ForgetsRevocation "answers a revoked key as if it were good" "key.revoke";
+    KeepsOldVectors "keeps the first vector of a reading, and says that it was replaced" "vectors.replace";
+    TakesOrphanVectors "acknowledges the vector of a reading that it does not have" "vectors.unknown_reading";
+    FindsOldVectors "finds the vectors of generations that gave way" "vectors.superseded";
+    IgnoresVectorTimes "searches vectors of all times" "vectors.narrowed";
+    ReordersVectorTies "gives hits with equal scores latest first" "vectors.ties";
+    LeaksVectors "finds the vectors of everybody" "vectors.tenants";
     AnswersWhenClosed "goes on after it was closed" "close.refuses";
 }
 
@@ -133,7 +146,8 @@ impl Subject for Reopened {
             dead_letters: f.clone(),
             key_value: f.clone(),
             devices: f.clone(),
-            maintenance: f,
+            maintenance: f.clone(),
+            vectors: Some(f),
         })
     }
 

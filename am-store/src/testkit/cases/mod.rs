@@ -1,14 +1,19 @@
 //! The cases, by what they are about.
 
 macro_rules! cases {
-    ($($id:literal $promise:literal $what:literal => $run:ident $($durable:ident)?;)*) => {
+    ($($id:literal $promise:literal $what:literal => $run:ident $($mark:ident)*;)*) => {
         /// The cases of this group.
         pub(super) static CASES: &[crate::testkit::Case] = &[$(crate::testkit::Case {
-            id: $id, promise: $promise, what: $what, durable: cases!(@ $($durable)?), run: |kit| Box::pin($run(kit)),
+            id: $id, promise: $promise, what: $what, durable: cases!(@durable $($mark)*), vectors: cases!(@vectors $($mark)*),
+            run: |kit| Box::pin($run(kit)),
         }),*];
     };
-    (@ durable) => { true };
-    (@) => { false };
+    (@durable durable $($rest:ident)*) => { true };
+    (@vectors vectors $($rest:ident)*) => { true };
+    (@durable $other:ident $($rest:ident)*) => { cases!(@durable $($rest)*) };
+    (@vectors $other:ident $($rest:ident)*) => { cases!(@vectors $($rest)*) };
+    (@durable) => { false };
+    (@vectors) => { false };
 }
 
 mod aggregates;
@@ -27,6 +32,7 @@ mod put;
 mod reopen;
 mod tenants;
 mod text;
+mod vectors;
 
 use super::Case;
 
@@ -41,6 +47,7 @@ pub(super) static GROUPS: &[&[Case]] = &[
     generations::CASES,
     lineage::CASES,
     text::CASES,
+    vectors::CASES,
     dead_letters::CASES,
     key_value::CASES,
     devices::CASES,
