@@ -61,7 +61,7 @@ async fn custody_p01_custody_p02_a_cluster_whose_members_are_killed_stores_every
         cluster.member(name).again();
     }
     finish(work).await;
-    let wanted = embedded(&DEVICES.map(|d| (d, total))).await;
+    let wanted = embedded(&place, &DEVICES.map(|d| (d, total))).await;
     settled(&store, &wanted, &mut cluster, 120).await;
     verify(&store, &wanted).await;
     for p in &mut cluster.members {
@@ -101,7 +101,7 @@ async fn custody_p01_custody_p02_a_cluster_whose_servers_are_killed_stores_every
         cluster.revive();
     }
     finish(work).await;
-    let wanted = embedded(&DEVICES.map(|d| (d, total))).await;
+    let wanted = embedded(&place, &DEVICES.map(|d| (d, total))).await;
     settled(&store, &wanted, &mut cluster, 180).await;
     verify(&store, &wanted).await;
     eprintln!("{kills} kills of servers, {} readings", 4 * total);
@@ -143,7 +143,7 @@ async fn custody_p01_custody_p02_a_cluster_whose_network_is_cut_stores_everythin
         h.connect(true);
     }
     finish(work).await;
-    let wanted = embedded(&DEVICES.map(|d| (d, total))).await;
+    let wanted = embedded(&place, &DEVICES.map(|d| (d, total))).await;
     settled(&store, &wanted, &mut cluster, 240).await;
     verify(&store, &wanted).await;
     eprintln!("3 cuts of {cut} s each, {} readings", 4 * total);
@@ -177,7 +177,7 @@ async fn custody_p10_a_database_that_is_stopped_costs_waiting_and_not_memory() {
     }
     door.shut(false);
     finish(work).await;
-    let wanted = embedded(&DEVICES.map(|d| (d, total))).await;
+    let wanted = embedded(&place, &DEVICES.map(|d| (d, total))).await;
     settled(&store, &wanted, &mut cluster, 600).await;
     verify(&store, &wanted).await;
     eprintln!("stopped for {stall} s at {rate} readings/s: before {before:?}, most {most:?} bytes");

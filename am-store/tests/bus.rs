@@ -261,6 +261,23 @@ async fn a_second_worker_waits_and_takes_over_and_the_first_commits_nothing_more
 }
 
 #[tokio::test]
+async fn custody_p04_what_a_sender_repeats_in_other_batches_reaches_a_flow_once() {
+    let (bus, db) = (bus(), store().await);
+    let front = front(&bus, &db);
+    // The same readings cut otherwise are other messages.
+    for size in [7, 11, 50] {
+        for chunk in beats().chunks(size) {
+            front.scoped(&ada()).put(chunk.to_vec()).await.unwrap();
+        }
+        let mut runner = work(&bus, &db);
+        runner.drain().await.unwrap();
+        clock().sleep(Duration::from_millis(250)).await;
+    }
+    persist(&db, &bus, |n| n >= 800).await;
+    assert_eq!(persisted(&db).await, embedded().await);
+}
+
+#[tokio::test]
 async fn a_reset_derives_again_and_adds_nothing() {
     let (bus, db) = (bus(), store().await);
     front(&bus, &db).scoped(&ada()).put(beats()[..20].to_vec()).await.unwrap();

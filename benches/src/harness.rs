@@ -84,6 +84,13 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The value that a share of the values is not above, such as 0.99; NaN of none.
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
 /// Takes wall-clock time from its making.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stopwatch(SystemTicks);

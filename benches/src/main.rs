@@ -1,6 +1,9 @@
 //! Measures AM's figures. Every row stands beside a baseline that was measured in the same run.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
 
+mod bare_queries;
+mod bus_step;
+mod cluster;
 mod gorilla;
 mod harness;
 mod noop;
@@ -8,16 +11,18 @@ mod pf01_pipeline;
 mod pf02_grpc;
 mod pf03_ingest;
 mod pf04_timescale;
-mod pf05_timescale;
+mod pf05_queries;
+mod pf06_cluster;
 mod pf12_outbox;
 mod pf15_blocks;
 mod pf17_custody;
 mod pf18_server;
 mod pf19_bytes;
 mod pf20_build;
-mod postgres_baseline;
+mod pg_baseline;
 mod report;
 mod served;
+mod services;
 mod signals;
 mod slow_sync;
 mod sqlite_baseline;
@@ -40,7 +45,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ("PF2", pf02_grpc::run),
     ("PF3", pf03_ingest::run),
     ("PF4", pf04_timescale::run),
-    ("PF5", pf05_timescale::run),
+    ("PF5", pf05_queries::run),
+    ("PF6", pf06_cluster::run),
     ("PF17", pf17_custody::run),
     ("PF18", pf18_server::run),
 ];

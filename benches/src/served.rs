@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use crate::cluster::{self, Cluster};
 use crate::harness::{Stopwatch, process_time};
 use crate::{noop, slow_sync};
 
@@ -43,6 +44,10 @@ pub(crate) enum Serve<'a> {
     SlowSync(&'a Path),
     /// AM over SQLite that never waits for the disk, answered on receipt.
     Careless(&'a Path),
+    /// AM that publishes what it takes in.
+    Gateway(&'a Cluster),
+    /// What moves readings from the bus to the store; it serves nobody.
+    Persister(&'a Cluster),
 }
 
 /// A server process; it ends when this is dropped.
@@ -68,6 +73,8 @@ impl Served {
             Serve::Sqlite(p) => format!("sqlite:{}", p.display()),
             Serve::SlowSync(p) => format!("slow:{}", p.display()),
             Serve::Careless(p) => format!("careless:{}", p.display()),
+            Serve::Gateway(c) => format!("gateway:{}", c.told()),
+            Serve::Persister(c) => format!("persister:{}", c.told()),
         };
         let mut command = Command::new(std::env::current_exe()?);
         let mut child = command.env(WHAT, told).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -115,6 +122,8 @@ async fn serve(what: &str) -> Result<(), Failed> {
     let kinds = Catalogue::builtin();
     let mut sqlite = SqliteOptions::new(path);
     let backend = match kind {
+        "persister" => return cluster::persist(&Cluster::heard(path)?).await,
+        "gateway" => cluster::front(&Cluster::heard(path)?).await?,
         "noop" => {
             let addr = noop::serve().await?;
             return until_told(addr, addr).await;
@@ -145,14 +154,15 @@ async fn serve(what: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn until_told(grpc: SocketAddr, http: SocketAddr) -> Result<(), Failed> {
+pub(crate) async fn until_told(grpc: SocketAddr, http: SocketAddr) -> Result<(), Failed> {
     println!("{grpc} {http}");
     // Ends with the parent, however that ends.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     Ok(())
 }
 
-fn scope() -> Result<Scope, Failed> {
+/// Whose readings these are.
+pub(crate) fn scope() -> Result<Scope, Failed> {
     Ok(Scope::new("acme", "ada")?)
 }
 
@@ -221,10 +231,15 @@ impl Readings for OnReceipt {
 
 /// Heart rates at one per second from 20 watches, as batches of one watch each; with three metadata entries if asked.
 pub(crate) fn heart_rates(batches: usize, metadata: bool) -> Result<Vec<Vec<Reading>>, Failed> {
+    heart_rates_from(0, batches, metadata)
+}
+
+/// The same, beginning with a later batch: what comes of two calls for different batches has no reading in common.
+pub(crate) fn heart_rates_from(skipped: usize, batches: usize, metadata: bool) -> Result<Vec<Vec<Reading>>, Failed> {
     let kind = Catalogue::builtin().get("device.health.heartrate.raw").ok_or("no heart rate kind")?;
     let mut dice = 0x9e37_79b9_7f4a_7c15u64;
     let mut out = Vec::with_capacity(batches);
-    for n in 0..batches {
+    for n in skipped..skipped + batches {
         let device = DeviceId::new(format!("watch-{}", n % 20))?;
         let first = (n / 20 * BATCH) as i64;
         let mut batch = Vec::with_capacity(BATCH);

@@ -1,14 +1,13 @@
-//! The store alone: durable writes against bare rusqlite (part of PF3), the cost of waiting for the disk (part of PF17), bytes per
-//! reading (PF19) and the queries of PF5 that need no server.
+//! The store alone: durable writes against bare rusqlite (part of PF3), the cost of waiting for the disk (part of PF17), and bytes per
+//! reading (PF19).
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use am_core::{Ctx, DeviceId, ReadingId, Scope, Timestamp};
 use am_pipeline::TokioClock;
 use am_schema::{Catalogue, Reading, v1};
-use am_store::model::{AggregateQuery, BucketWidth, Ingest, LatestQuery, Provenance, ScanQuery};
+use am_store::model::{Ingest, Provenance};
 use am_store::sqlite::{SqliteOptions, Synchronous};
 use am_store::traits::Backend;
 
@@ -23,7 +22,7 @@ const START: i64 = 1_772_323_200;
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Heart rates at one per second from several devices, as batches of one device each, the devices taking turns.
-pub(crate) fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed> {
+fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed> {
     let kind = Catalogue::builtin().get("device.health.heartrate.raw").ok_or("no heart rate kind")?;
     let devices = (0..DEVICES).map(|d| DeviceId::new(format!("watch-{d}"))).collect::<Result<Vec<_>, _>>()?;
     let mut dice = 0x9e37_79b9_7f4a_7c15u64;
@@ -46,7 +45,7 @@ pub(crate) fn heart_rates(per_device: usize) -> Result<Vec<Vec<Reading>>, Failed
     Ok(out)
 }
 
-pub(crate) fn ctx() -> Result<Ctx, Failed> {
+fn ctx() -> Result<Ctx, Failed> {
     Ok(Ctx::new(Scope::new("acme", "ada")?, Arc::new(TokioClock::default())))
 }
 
@@ -57,11 +56,11 @@ async fn open(path: &Path, change: impl FnOnce(&mut SqliteOptions)) -> Result<Ba
 }
 
 /// Puts all batches, several in flight; gives readings per second, until the last was answered.
-pub(crate) async fn put_all(b: &Backend, batches: &[Vec<Reading>], in_flight: usize) -> Result<f64, Failed> {
+async fn put_all(b: &Backend, batches: &[Vec<Reading>]) -> Result<f64, Failed> {
     let (ctx, watch) = (ctx()?, Stopwatch::default());
     let mut running = tokio::task::JoinSet::new();
     for readings in batches {
-        if running.len() == in_flight {
+        if running.len() == IN_FLIGHT {
             running.join_next().await.ok_or("nothing runs")???;
         }
         let batch = Ingest {
@@ -94,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Row>, String> {
     let rows = || -> Result<Vec<Row>, Failed> {
         let batches = heart_rates(per_device)?;
         let mut rows = runtime.block_on(writing(&batches, rounds))?;
-        rows.extend(runtime.block_on(size_and_queries(&heart_rates(if options.quick { 4_000 } else { 86_400 })?))?);
+        rows.extend(runtime.block_on(size(&heart_rates(if options.quick { 4_000 } else { 86_400 })?))?);
         Ok(rows)
     };
     rows().map_err(|e| e.to_string())
@@ -106,7 +105,7 @@ async fn writing(batches: &[Vec<Reading>], rounds: usize) -> Result<Vec<Row>, Fa
         for (synchronous, into) in [(Synchronous::Full, &mut ours), (Synchronous::Off, &mut off)] {
             let folder = tempfile::tempdir()?;
             let b = open(&folder.path().join("am.db"), |o| o.synchronous = synchronous).await?;
-            into.push(put_all(&b, batches, IN_FLIGHT).await?);
+            into.push(put_all(&b, batches).await?);
         }
         base.push(bare(batches)?);
     }
@@ -133,14 +132,14 @@ async fn writing(batches: &[Vec<Reading>], rounds: usize) -> Result<Vec<Row>, Fa
     ])
 }
 
-async fn size_and_queries(batches: &[Vec<Reading>]) -> Result<Vec<Row>, Failed> {
+async fn size(batches: &[Vec<Reading>]) -> Result<Vec<Row>, Failed> {
     let folder = tempfile::tempdir()?;
     let b = open(&folder.path().join("am.db"), |_| {}).await?;
-    put_all(&b, batches, IN_FLIGHT).await?;
+    put_all(&b, batches).await?;
     b.maintenance.tidy().await?;
     let n: usize = batches.iter().map(Vec::len).sum();
     let bytes = b.maintenance.stats().await?.bytes_on_disk as f64 / n as f64;
-    let mut rows = vec![Row {
+    Ok(vec![Row {
         id: "PF19",
         what: format!("bytes on disk per heart-rate reading, {n} readings"),
         ours: bytes,
@@ -148,50 +147,5 @@ async fn size_and_queries(batches: &[Vec<Reading>]) -> Result<Vec<Row>, Failed> 
         unit: "B",
         target: Target::AtMost(120.0),
         note: "one naive SQLite row; v7 ids, no metadata, feed and rollups included".into(),
-    }];
-    rows.extend(queries(&b, batches, "").await?);
-    Ok(rows)
-}
-
-/// The questions of PF5 over heart rates of one second, asked through the store's own interface.
-pub(crate) async fn queries(b: &Backend, batches: &[Vec<Reading>], of: &str) -> Result<Vec<Row>, Failed> {
-    let mut rows = Vec::new();
-    let ctx = ctx()?;
-    let kind = Catalogue::builtin().get("device.health.heartrate.raw").ok_or("no heart rate kind")?;
-    let last = batches.iter().flatten().map(Reading::recorded_at).max().ok_or("no readings")?;
-    let hour = last.saturating_sub(Duration::from_secs(3_600));
-    let mut scan = ScanQuery::default();
-    (scan.kinds, scan.devices, scan.from, scan.limit) = (vec![kind], vec![DeviceId::new("watch-3")?], hour, 10_000);
-    let mut buckets = AggregateQuery::new(kind, last.saturating_sub(Duration::from_secs(86_400)), last, BucketWidth::FiveMinutes);
-    buckets.devices = scan.devices.clone();
-    let mut days = buckets.clone();
-    (days.width, days.devices) = (BucketWidth::Day, vec![]);
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for _ in 0..200 {
-        let watch = Stopwatch::default();
-        let mut lap = Duration::ZERO;
-        let mut note = |into: &mut Vec<f64>| {
-            let now = watch.elapsed();
-            into.push((now - lap).as_secs_f64() * 1e3);
-            lap = now;
-        };
-        let found = b.readings.scan(&ctx, &scan).await?.items.len();
-        note(&mut times[0]);
-        b.readings.aggregate(&ctx, &buckets).await?;
-        note(&mut times[1]);
-        b.readings.aggregate(&ctx, &days).await?;
-        note(&mut times[2]);
-        b.readings.latest(&ctx, &LatestQuery::default()).await?;
-        note(&mut times[3]);
-        if found == 0 {
-            return Err("the last hour is empty".into());
-        }
-    }
-    let what = ["one device, last hour (3,600 readings)", "5-minute buckets of a day", "days of 20 devices", "latest of 20 devices"];
-    for (what, times) in what.into_iter().zip(times) {
-        let target = if what.contains("bucket") || what.contains("days") { Target::AtMost(1.0) } else { Target::Nothing };
-        let note = "p50, through the store's own interface".into();
-        rows.push(Row { id: "PF5", what: format!("{of}{what}"), ours: median(times), baseline: f64::NAN, unit: "ms", target, note });
-    }
-    Ok(rows)
+    }])
 }

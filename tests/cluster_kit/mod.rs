@@ -14,8 +14,9 @@ use std::time::Duration;
 use am_client::{Client, ClientOptions};
 use am_core::{Clock, DeviceId, ReadingId, Scope, Secret, Timestamp};
 use am_pipeline::TokioClock;
+use am_pipeline::bus::{self, Area, BusOptions, Parcel, Parcels, TailSpec};
 use am_schema::block::{ENCODING, Samples, encode};
-use am_schema::{Catalogue, Reading, v1};
+use am_schema::{Catalogue, Decoder, Reading, v1};
 use am_store::model::{Generations, ScanQuery, Stored};
 use am_store::{Store, StoreOptions};
 
@@ -367,15 +368,44 @@ pub async fn all(store: &Store, topic: &str) -> Vec<Stored> {
     }
 }
 
-/// What the same flows derive in one process without a bus.
-pub async fn embedded(devices: &[(&str, u64)]) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
-    use am_store::runner::{Flow, FlowRunner, RunnerOptions};
-    let calm = Store::open("memory:", StoreOptions::default(), clock(), Catalogue::builtin()).await.unwrap();
-    for (name, total) in devices {
-        for chunk in (0..*total).map(|n| reading(name, n)).collect::<Vec<_>>().chunks(500) {
-            calm.scoped(&ada()).put(chunk.to_vec()).await.unwrap();
+/// The raw readings in the order in which the bus has them: what is derived hangs on it, as a device may send again what was cut off.
+async fn as_arrived(place: &Place) -> Vec<Reading> {
+    let mut options = BusOptions::default();
+    options.nats = toml::from_str::<Config>(&std::fs::read_to_string(place.config()).unwrap()).unwrap().bus.nats;
+    let bus = bus::open(&place.bus, options, clock()).await.unwrap();
+    let mut spec = TailSpec { name: "test".into(), area: Area::Readings, scope: Some(ada()), topics: Vec::new(), after: 0 };
+    spec.topics = vec![HEART.into(), MOVES.into()];
+    let mut tail = bus.tails.clone().unwrap().open(spec).await.unwrap();
+    let mut decoder = Decoder::new(Catalogue::builtin()).trusted();
+    let mut out = Vec::new();
+    loop {
+        let got = tail.next(500, Duration::from_secs(2)).await.unwrap();
+        if got.is_empty() {
+            return out;
+        }
+        for s in got {
+            let parcel = Parcel::from_body(s.message.unwrap().body).unwrap();
+            let at = Timestamp::from_nanos(parcel.received_at);
+            out.extend(parcel.readings.into_iter().map(|wire| decoder.decode(wire, at).unwrap()));
         }
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Config {
+    bus: BusOptions,
+}
+
+/// What the same flows derive of the same readings in the same order, in one process without a bus.
+pub async fn embedded(place: &Place, devices: &[(&str, u64)]) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
+    use am_store::runner::{Flow, FlowRunner, RunnerOptions};
+    let calm = Store::open("memory:", StoreOptions::default(), clock(), Catalogue::builtin()).await.unwrap();
+    for chunk in as_arrived(place).await.chunks(500) {
+        calm.scoped(&ada()).put(chunk.to_vec()).await.unwrap();
+    }
+    let sent: usize = devices.iter().map(|(_, total)| *total as usize).sum();
+    let (hearts, moves) = (all(&calm, HEART).await.len(), all(&calm, MOVES).await.len());
+    assert_eq!(hearts + moves, sent, "everything that was acknowledged is on the bus");
     let files = [("windows.yaml", WINDOWS_FLOW), ("activity.yaml", ACTIVITY_FLOW)];
     let registry = am_enrich::registry().unwrap();
     // In the order in which they chain.

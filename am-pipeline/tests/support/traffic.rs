@@ -117,19 +117,42 @@ pub fn group(name: &str) -> GroupSpec {
     GroupSpec::new(name, [Area::Readings]).settle_within(Duration::from_secs(2))
 }
 
+/// Tries until the bus answers, as a program that starts does.
+pub async fn patiently<T, F: Future<Output = am_core::Result<T>>>(work: impl Fn() -> F) -> T {
+    for _ in 0..200 {
+        match work().await {
+            Ok(v) => return v,
+            Err(e) => assert_eq!(e.code(), Code::BUS_UNAVAILABLE, "{e}"),
+        }
+        pause(150).await;
+    }
+    panic!("the bus does not come back");
+}
+
 /// Publishes, takes from a group and reads a tail while `trouble` happens; everything is there at the end.
 pub async fn survives(own: &Own, urls: Vec<String>, count: u64, trouble: impl Future<Output = ()>) -> usize {
     let mut options = own.options.clone();
     options.urls = urls;
     options.publish_within = Duration::from_secs(2);
     options.answer_within = Duration::from_secs(2);
-    let bus = nats::open(options, clock()).await.unwrap();
-    let mut c = bus.groups.join(group("g")).await.unwrap();
-    let mut t = bus.tails.as_ref().unwrap().open(tail("t")).await.unwrap();
+    let bus = patiently(|| nats::open(options.clone(), clock())).await;
+    let mut c = patiently(|| bus.groups.join(group("g"))).await;
+    let mut t = patiently(|| bus.tails.as_ref().unwrap().open(tail("t"))).await;
     let (failed, seen, (), ()) = tokio::join!(deliver(&bus, 0, count, 10), take_all(&mut c, count), read_all(&mut t, count), trouble);
     assert_eq!(seen.keys().copied().collect::<BTreeSet<_>>(), (0..count).collect());
     // Ids kept every message from being there twice.
-    let mut stream = own.js().get_stream(own.stream(Area::Readings)).await.unwrap();
-    assert_eq!(stream.info().await.unwrap().state.messages, count);
+    let messages = || async {
+        let mut stream = own.js().get_stream(own.stream(Area::Readings)).await.ok()?;
+        Some(stream.info().await.ok()?.state.messages)
+    };
+    let mut there = None;
+    for _ in 0..100 {
+        there = messages().await;
+        if there.is_some() {
+            break;
+        }
+        pause(150).await;
+    }
+    assert_eq!(there, Some(count));
     failed
 }

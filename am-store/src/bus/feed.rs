@@ -8,10 +8,11 @@ use std::time::Duration;
 use am_core::{BoxFuture, Code, Ctx, Error, Result, Scope};
 use am_pipeline::Origin;
 use am_pipeline::bus::{Area, Parcel, Parcels, Sequenced, Tail, TailSpec, Tails};
-use am_schema::{Catalogue, Decoder, Kind, ReadingRef};
+use am_schema::{Catalogue, Decoder, Kind, Reading, ReadingRef};
 use async_trait::async_trait;
 
 use super::parcels;
+use super::seen::Seen;
 use crate::limits;
 use crate::model::{
     AggregateQuery, Bucket, FeedEntry, FeedEvent, FeedPage, FeedQuery, Ingest, IngestOutcome, LatestQuery, Page, Provenance, ReadingKey,
@@ -25,6 +26,8 @@ const WITHIN: u32 = 12;
 const LAST: u64 = (1 << WITHIN) - 1;
 /// How long a question for entries waits for some to come: a bus has no "nothing is there" that is final.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Places of the stream before the beginning that are read again.
+const LOOK_BACK: u64 = 8_192;
 /// Messages asked for at a time.
 const FETCH: usize = 256;
 
@@ -59,7 +62,8 @@ struct Waiting {
     sequence: u64,
     scope: Scope,
     origin: Origin,
-    readings: Vec<am_schema::Reading>,
+    /// Each with its number within the message; those that were had before are left out.
+    readings: Vec<(usize, Reading)>,
 }
 
 /// The tail and what it gave.
@@ -75,6 +79,9 @@ struct Reader {
     floor: u64,
     /// What the bus was told is done.
     told: u64,
+    /// Messages up to this one were read before, by this runner or an earlier one; they only tell what was had already.
+    from: u64,
+    seen: Seen,
 }
 
 impl Reader {
@@ -119,8 +126,14 @@ impl BusFeed {
         *r = Reader::default();
         let topics = kinds.iter().map(|k| k.topic().to_owned()).collect();
         let spec = TailSpec { name: reader_of(&self.flow), area: Area::Readings, scope: None, topics, after: from };
-        r.tail = Some(self.tails.open(spec).await?);
-        (r.kinds, r.read, r.floor, r.told) = (kinds.to_vec(), from, from, from);
+        // What lies a little before is read again, to know what a sender repeats; where that is gone, begin at the place itself.
+        let back = TailSpec { after: from.saturating_sub(LOOK_BACK), ..spec.clone() };
+        r.tail = Some(match self.tails.open(back).await {
+            Ok(tail) => tail,
+            Err(e) if e.code() == Code::BUS_TRIMMED => self.tails.open(spec).await?,
+            Err(e) => return Err(e),
+        });
+        (r.kinds, r.read, r.floor, r.told, r.from) = (kinds.to_vec(), from, from, from, from);
         Ok(())
     }
 
@@ -146,7 +159,9 @@ impl BusFeed {
         let mut decoder = Decoder::new(self.catalogue.clone()).trusted();
         for s in got {
             r.read = r.read.max(s.sequence);
-            if let Some(w) = open_up(&mut decoder, s) {
+            let Some(mut w) = open_up(&mut decoder, s) else { continue };
+            w.readings.retain(|(_, reading)| r.seen.is_new(&w.scope, reading));
+            if w.sequence > r.from {
                 r.waiting.push_back(w);
             }
         }
@@ -161,7 +176,7 @@ fn open_up(decoder: &mut Decoder, s: Sequenced) -> Option<Waiting> {
     let origin = Origin::from_wire(parcel.origin);
     let now = am_core::Timestamp::from_nanos(parcel.received_at);
     let batch = parcels::ingest(decoder, &message.scope, parcel, now);
-    Some(Waiting { sequence: s.sequence, scope: message.scope, origin, readings: batch.readings })
+    Some(Waiting { sequence: s.sequence, scope: message.scope, origin, readings: batch.readings.into_iter().enumerate().collect() })
 }
 
 #[async_trait]
@@ -173,8 +188,8 @@ impl Feed for BusFeed {
         self.fill(&mut r, GLANCE).await?;
         let mut page = FeedPage { next: query.after, head: r.read << WITHIN | LAST, entries: Vec::new() };
         'all: for w in &r.waiting {
-            for (n, reading) in w.readings.iter().enumerate() {
-                let at = place(w.sequence, n);
+            for (n, reading) in &w.readings {
+                let at = place(w.sequence, *n);
                 if at <= query.after {
                     continue;
                 }

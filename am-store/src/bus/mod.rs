@@ -16,6 +16,7 @@ mod lease;
 mod parcels;
 mod persister;
 mod saved;
+mod seen;
 
 pub use feed::reader_of;
 pub use flows::WorkerOptions;

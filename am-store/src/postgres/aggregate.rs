@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::Db;
 use super::cover::{Stretch, cover};
 use super::errors::Failure;
+use super::feed;
 use super::rollup::{self, COLUMNS};
 use super::rollup_step;
 use super::stream::next;
@@ -38,6 +39,8 @@ struct Sums {
     width: BucketWidth,
     kept: &'static [BucketWidth],
     watermark: i64,
+    /// The times of what lies beyond the watermark; `None` when nothing does.
+    beyond: Option<(Micros, Micros)>,
     /// Buckets of this width lost a reading beyond the watermark, so that their rollups are too high; by stream.
     touched_width: BucketWidth,
     touched: HashMap<i32, BTreeSet<i64>>,
@@ -60,22 +63,22 @@ impl Sums {
             BucketWidth::Whole => kept.last().copied().unwrap_or(BucketWidth::Day),
             w => w,
         };
-        // Both in one round trip: a question has few enough to be answered within a millisecond.
-        let events = sqlx::query(
-            "SELECT upto, stream, at, ns FROM projection LEFT JOIN event ON seq > upto AND stream = ANY ($1) WHERE name = 'rollup'",
-        )
-        .bind(streams)
-        .fetch_all(conn)
-        .await?;
-        let mut watermark = 0;
+        let watermark = rollup::watermark(conn).await? as i64;
+        let beyond = feed::beyond(conn, watermark).await?;
+        let events = match beyond {
+            // Events lie on the feed too.
+            None => Vec::new(),
+            Some(_) => {
+                let events = sqlx::query("SELECT stream, at, ns FROM event WHERE seq > $1 AND stream = ANY ($2)");
+                events.bind(watermark).bind(streams).fetch_all(conn).await?
+            }
+        };
         let mut touched: HashMap<i32, BTreeSet<i64>> = HashMap::new();
         for r in events {
-            watermark = r.try_get_unchecked(0)?;
-            let Some(stream) = r.try_get_unchecked::<Option<i32>, _>(1)? else { continue };
-            let at = At { micros: r.try_get_unchecked::<Micros, _>(2)?, nanos: r.try_get_unchecked(3)? };
-            touched.entry(stream).or_default().insert(bucket(at.nanos(), touched_width));
+            let at = At { micros: r.try_get_unchecked::<Micros, _>(1)?, nanos: r.try_get_unchecked(2)? };
+            touched.entry(r.try_get_unchecked(0)?).or_default().insert(bucket(at.nanos(), touched_width));
         }
-        Ok(Sums { from, to, width: q.width, kept, watermark, touched_width, touched, buckets: BTreeMap::new() })
+        Ok(Sums { from, to, width: q.width, kept, watermark, beyond, touched_width, touched, buckets: BTreeMap::new() })
     }
 
     fn add(&mut self, at: i64, a: &Aggregate) -> Result<(), Failure> {
@@ -171,17 +174,21 @@ impl Sums {
         Ok(())
     }
 
-    /// The rows beyond the watermark.
+    /// The rows beyond the watermark. Asked for only where the feed says that there are some, and only among their times: a question
+    /// over many chunks takes longer to plan than everything else together.
     async fn tail(&mut self, conn: &mut PgConnection, streams: &[i32]) -> Result<(), Failure> {
-        let (from, to) = (At::of_nanos(self.from), At::of_nanos(self.to));
+        let (from, to) = (At::of_nanos(self.from).micros, At::of_nanos(self.to).micros);
+        let Some((from, to)) = self.beyond.map(|(min, max)| (from.max(min), to.min(max))).filter(|(from, to)| from <= to) else {
+            return Ok(());
+        };
         let mut rows = sqlx::query(
             "SELECT stream, at, ns, value FROM reading WHERE seq > $1 AND stream = ANY ($2) AND at BETWEEN $3 AND $4 AND flags & 4 = 0
                AND value IS NOT NULL ORDER BY seq",
         )
         .bind(self.watermark)
         .bind(streams)
-        .bind(from.micros)
-        .bind(to.micros)
+        .bind(from)
+        .bind(to)
         .fetch(conn);
         while let Some(r) = next(&mut rows).await? {
             let at = At { micros: r.try_get_unchecked::<Micros, _>(1)?, nanos: r.try_get_unchecked(2)? };

@@ -85,6 +85,18 @@ pub(super) async fn stretch(conn: &mut PgConnection, after: i64, head: i64) -> s
     Ok(out)
 }
 
+/// The times of all readings behind a place, as far as the transaction sees them; `None` when there are none.
+pub(super) async fn beyond(conn: &mut PgConnection, after: i64) -> std::result::Result<Option<(Micros, Micros)>, Failure> {
+    let r = sqlx::query(
+        "SELECT min(min_at), max(max_at) FROM feed WHERE lo >= coalesce((SELECT max(lo) FROM feed WHERE lo <= $1), 0) AND hi > $1",
+    )
+    .bind(after)
+    .fetch_one(conn)
+    .await?;
+    let (min, max): (Option<Micros>, Option<Micros>) = (r.try_get_unchecked(0)?, r.try_get_unchecked(1)?);
+    Ok(min.zip(max))
+}
+
 /// One thing on the feed as the tables have it.
 enum Found {
     Put(Row),

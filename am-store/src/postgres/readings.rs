@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use am_core::{Code, Ctx, Error, Result};
+use am_core::{Code, Ctx, Error, Result, Timestamp};
 use am_schema::ReadingRef;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -90,17 +90,21 @@ fn devices(names: &[ReadingRef]) -> Vec<am_core::DeviceId> {
 async fn latest(db: &Db, ctx: &Ctx, query: &LatestQuery) -> std::result::Result<Vec<Stored>, Failure> {
     let mut tx = db.snapshot(ctx).await?;
     let streams = of_scope(&mut tx, &db.catalogue, ctx.scope(), &query.kinds, &query.devices).await?;
-    let at = At::of(query.at);
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM unnest($1::int[]) AS s (s)
-         CROSS JOIN LATERAL (SELECT {COLUMNS} FROM reading WHERE stream = s.s AND at <= $2 AND (at, ns) <= ($2, $3) AND flags & 4 = 0
-                             ORDER BY at DESC, ns DESC, id DESC LIMIT 1) AS r"
-    )))
-    .bind(streams.iter().map(|s| s.id).collect::<Vec<_>>())
-    .bind(at.micros)
-    .bind(at.nanos)
-    .fetch_all(&mut *tx)
-    .await?;
+    let ids: Vec<i32> = streams.iter().map(|s| s.id).collect();
+    let sql = |bound: &str| {
+        AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM unnest($1::int[]) AS s (s)
+             CROSS JOIN LATERAL (SELECT {COLUMNS} FROM reading WHERE stream = s.s {bound} AND flags & 4 = 0
+                                 ORDER BY at DESC, ns DESC, id DESC LIMIT 1) AS r"
+        ))
+    };
+    let rows = if query.at == Timestamp::MAX {
+        // Without a time in it, the server keeps the plan: with one it makes a new one each time, over all chunks.
+        sqlx::query(sql("")).bind(ids).fetch_all(&mut *tx).await?
+    } else {
+        let (at, bounded) = (At::of(query.at), sql("AND at <= $2 AND (at, ns) <= ($2, $3)"));
+        sqlx::query(bounded).bind(ids).bind(at.micros).bind(at.nanos).fetch_all(&mut *tx).await?
+    };
     let mut found: HashMap<i32, Row> = HashMap::with_capacity(rows.len());
     for r in &rows {
         let row = Row::read(r)?;
