@@ -6,6 +6,7 @@ use am_core::{Ctx, Timestamp};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Db;
+use super::cover::{Stretch, cover};
 use super::errors::Failure;
 use super::feed;
 use super::rollup::{self, COLUMNS};
@@ -13,7 +14,7 @@ use super::rollup_step;
 use super::stream::next;
 use super::streams::of_scope;
 use super::types::{At, Micros};
-use crate::buckets::{Stretch, bucket, cover, kept};
+use crate::buckets::{bucket, kept};
 use crate::limits::{MAX_BUCKETS, bad};
 use crate::model::{Aggregate, AggregateQuery, Bucket, BucketWidth};
 

@@ -9,6 +9,7 @@ mod bell;
 mod capabilities;
 mod codec;
 mod connect;
+mod cover;
 mod dead_letters;
 mod derivations;
 mod derived;

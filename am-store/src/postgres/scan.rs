@@ -2,7 +2,7 @@
 
 use std::collections::{BinaryHeap, VecDeque};
 
-use am_core::{Ctx, Timestamp};
+use am_core::Ctx;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::Db;
@@ -20,7 +20,9 @@ const MAX_LOOKED_AT: usize = 200_000;
 const PAGE_BYTES: usize = 64 << 20;
 /// Rows are fetched in runs of at most so many per stream.
 const MAX_RUN: usize = 4_096;
-/// A run ends behind the row that brings its bodies to so many bytes.
+/// The first run has at most so many rows: how large they are is not known before.
+const FIRST_RUN: usize = 64;
+/// Later runs have as many rows as make about so many bytes.
 const RUN_BYTES: usize = 4 << 20;
 
 /// A place in a stream that scans start behind: time, nanoseconds (−1 to 1,000), id.
@@ -56,6 +58,8 @@ struct Walk {
     /// The other end, exclusive for ascending and inclusive for descending scans.
     end: At,
     fetched: VecDeque<Row>,
+    /// Rows of the next run.
+    run: usize,
     done: bool,
 }
 
@@ -83,7 +87,7 @@ impl PartialOrd for Next {
 }
 
 impl Walk {
-    fn new(stream: StreamRow, q: &ScanQuery, after: Option<&Place>) -> Walk {
+    fn new(stream: StreamRow, q: &ScanQuery, after: Option<&Place>, run: usize) -> Walk {
         let from = q.from.as_nanos().saturating_sub(stream.span);
         let descending = q.order == Order::TimeDescending;
         let (start, end) = if descending { (q.to.as_nanos(), from) } else { (from, q.to.as_nanos()) };
@@ -103,14 +107,13 @@ impl Walk {
                 };
             }
         }
-        Walk { stream, edge, end: At::of_nanos(end), fetched: VecDeque::new(), done: false }
+        Walk { stream, edge, end: At::of_nanos(end), fetched: VecDeque::new(), run, done: false }
     }
 }
 
-/// `$1` numbers of walks, `$2` streams, `$3` to `$5` exclusive starts, `$6` and `$7` ends, `$8` all generations, `$9` and `$10` the start
-/// that spans may lie before, `$11` rows per stream.
+/// `$1` numbers of walks, `$2` streams, `$3` to `$5` exclusive starts, `$6` and `$7` ends, `$8` rows per walk, `$9` all generations,
+/// `$10` and `$11` the start that spans may lie before.
 fn sql(order: Order) -> String {
-    let columns = COLUMNS.split(", ").map(|c| format!("r.{c}")).collect::<Vec<_>>().join(", ");
     let (from, to, direction) = match order {
         Order::TimeAscending => {
             ("at >= w.at AND (at, ns, id) > (w.at, w.ns, w.id)", "at <= w.end_at AND (at, ns) < (w.end_at, w.end_ns)", "")
@@ -120,20 +123,16 @@ fn sql(order: Order) -> String {
         }
     };
     format!(
-        "SELECT {columns}, w.n FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::smallint[], $5::uuid[], $6::timestamptz[], $7::smallint[])
-           AS w (n, s, at, ns, id, end_at, end_ns)
-         CROSS JOIN LATERAL (
-           SELECT *, sum(octet_length(body)) OVER (ORDER BY at{direction}, ns{direction}, id{direction} ROWS BETWEEN UNBOUNDED PRECEDING AND
-             1 PRECEDING) AS before
-           FROM (SELECT {COLUMNS} FROM reading WHERE stream = w.s AND {from} AND {to}
-             AND ($8 OR flags & 4 = 0) AND ((at, ns) >= ($9, $10) OR flags & 8 <> 0)
-             ORDER BY at{direction}, ns{direction}, id{direction} LIMIT $11) AS run) AS r
-         WHERE before IS NULL OR before < {RUN_BYTES}"
+        "SELECT r.*, w.n FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::smallint[], $5::uuid[], $6::timestamptz[], $7::smallint[],
+           $8::bigint[]) AS w (n, s, at, ns, id, end_at, end_ns, run)
+         CROSS JOIN LATERAL (SELECT {COLUMNS} FROM reading WHERE stream = w.s AND {from} AND {to}
+           AND ($9 OR flags & 4 = 0) AND ((at, ns) >= ($10, $11) OR flags & 8 <> 0)
+           ORDER BY at{direction}, ns{direction}, id{direction} LIMIT w.run) AS r"
     )
 }
 
 /// Fetches the next run of these walks.
-async fn fill(conn: &mut PgConnection, walks: &mut [Walk], which: &[usize], q: &ScanQuery, run: usize) -> Result<(), Failure> {
+async fn fill(conn: &mut PgConnection, walks: &mut [Walk], which: &[usize], q: &ScanQuery, most: usize) -> Result<(), Failure> {
     let asked: Vec<(usize, &Walk)> =
         which.iter().filter_map(|n| Some((*n, walks.get(*n)?))).filter(|(_, w)| !w.done && w.fetched.is_empty()).collect();
     if asked.is_empty() {
@@ -148,10 +147,10 @@ async fn fill(conn: &mut PgConnection, walks: &mut [Walk], which: &[usize], q: &
         .bind(asked.iter().map(|(_, w)| w.edge.id).collect::<Vec<_>>())
         .bind(asked.iter().map(|(_, w)| w.end.micros).collect::<Vec<_>>())
         .bind(asked.iter().map(|(_, w)| w.end.nanos).collect::<Vec<_>>())
+        .bind(asked.iter().map(|(_, w)| w.run as i64).collect::<Vec<_>>())
         .bind(q.generations == Generations::All)
         .bind(from.micros)
         .bind(from.nanos)
-        .bind(run as i64)
         .fetch_all(conn)
         .await?;
     let asked: Vec<usize> = asked.into_iter().map(|(n, _)| n).collect();
@@ -163,8 +162,9 @@ async fn fill(conn: &mut PgConnection, walks: &mut [Walk], which: &[usize], q: &
     }
     for n in asked {
         let Some(w) = walks.get_mut(n) else { continue };
-        // The format byte counts too.
-        w.done = w.fetched.len() < run && w.fetched.iter().map(|r| r.body.len() + 1).sum::<usize>() < RUN_BYTES;
+        w.done = w.fetched.len() < w.run;
+        let bytes = w.fetched.iter().map(|r| r.body.len() + 64).sum::<usize>();
+        w.run = (RUN_BYTES / (bytes / w.fetched.len().max(1)).max(1)).max(FIRST_RUN / 4).min(most);
         if let Some(last) = w.fetched.back() {
             w.edge = Edge { at: last.at, id: last.id };
         }
@@ -176,10 +176,9 @@ fn place(w: &Walk, at: &Next) -> Place {
     Place { recorded_at: at.at.time(), kind: w.stream.kind, device: w.stream.device.clone(), id: at.id.reading() }
 }
 
-/// How many rows of a stream are fetched at once: all of a page from a single stream, a part of it from many.
+/// How many rows of a stream are fetched at once, at most: all of a page from a single stream, a part of it from many.
 fn run_of(q: &ScanQuery, streams: usize) -> usize {
-    let whole = if q.from == Timestamp::MIN && streams > 1 { 16 } else { 64 };
-    if streams == 1 { (q.limit + 1).min(MAX_RUN) } else { (2 * q.limit / streams.max(1)).clamp(whole, 1_024) }
+    if streams == 1 { (q.limit + 1).min(MAX_RUN) } else { (2 * q.limit / streams.max(1)).clamp(FIRST_RUN / 4, 1_024) }
 }
 
 /// One page of a scan.
@@ -189,7 +188,7 @@ pub(super) async fn page(db: &Db, ctx: &Ctx, q: &ScanQuery) -> Result<Page<Store
     let streams = of_scope(&mut tx, &db.catalogue, ctx.scope(), &q.kinds, &q.devices).await?;
     let descending = q.order == Order::TimeDescending;
     let run = run_of(q, streams.len());
-    let mut walks: Vec<Walk> = streams.into_iter().map(|s| Walk::new(s, q, after.as_ref())).collect();
+    let mut walks: Vec<Walk> = streams.into_iter().map(|s| Walk::new(s, q, after.as_ref(), run.min(FIRST_RUN))).collect();
     let all: Vec<usize> = (0..walks.len()).collect();
     fill(&mut tx, &mut walks, &all, q, run).await?;
     let mut heap = BinaryHeap::with_capacity(walks.len());
