@@ -336,6 +336,9 @@ pub fn reading(device: &str, n: u64) -> Reading {
 pub async fn device(name: &str, port: u16, key: Secret<String>, folder: &Path, total: u64, pace: Duration) {
     let mut options = ClientOptions::default();
     options.api_key = Some(key);
+    // One batch at a time: several on their way may overtake each other, and what arrives late is derived with the history that the
+    // database has at that moment (docs/cluster.md, "What to know").
+    options.in_flight = 1;
     options.folder = folder.join(name);
     options.endpoint = format!("http://127.0.0.1:{port}");
     let client = Client::open(options).unwrap();
@@ -453,7 +456,14 @@ pub async fn verify(store: &Store, wanted: &BTreeMap<&'static str, Vec<Vec<u8>>>
     for (topic, rows) in wanted {
         let (have, want) = (found.get(topic).unwrap(), rows);
         assert_eq!(have.len(), want.len(), "{topic}");
-        assert!(have == want, "{topic}: rows differ, first at {:?}", have.iter().zip(want).position(|(a, b)| a != b));
+        let other = have.iter().zip(want).position(|(a, b)| a != b);
+        if let Some(n) = other {
+            let say = |wire: &Vec<u8>| {
+                let r = Decoder::new(Catalogue::builtin()).trusted().decode(wire.clone().into(), clock().now()).unwrap();
+                format!("{r:?} of {:?}", r.lineage().map(|l| l.inputs.clone()))
+            };
+            panic!("{topic}: row {n} differs\nhave {}\nwant {}", say(&have[n]), say(&want[n]));
+        }
     }
     let counts = store.scoped(&ada()).counts().await.unwrap();
     let raw = wanted[HEART].len() + wanted[MOVES].len();
