@@ -1,4 +1,5 @@
 //! The key-value space on a bus's entries against the kit's cases, and what is particular to it.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -324,7 +324,6 @@ pub fn reading(device: &str, n: u64) -> Reading {
             channels: vec![channel("x"), channel("y"), channel("z")],
             encoding: ENCODING.into(),
             data: data.into(),
-            ..Default::default()
         };
         return Reading::builder(kind(MOVES), device, t).id(id(t)).payload(&payload).build().unwrap();
     }

@@ -29,7 +29,7 @@ pub(super) struct Job {
 
 /// What a message turned out to be.
 pub(super) enum Content {
-    Parcel(Parcel),
+    Parcel(Box<Parcel>),
     /// Not one of ours: why, and its bytes.
     Foreign(String, bytes::Bytes),
 }
@@ -41,7 +41,7 @@ impl Job {
         match d.message {
             Ok(m) => {
                 let content = match Parcel::from_body(m.body.clone()) {
-                    Ok(parcel) => Content::Parcel(parcel),
+                    Ok(parcel) => Content::Parcel(Box::new(parcel)),
                     Err(e) => Content::Foreign(e.message().to_owned(), m.body.clone()),
                 };
                 (lane(&m), Job { tag: d.tag, scope: m.scope, trace: m.trace, content: Arc::new(content) })
@@ -72,7 +72,7 @@ impl Job {
     /// The batch that goes to the store.
     pub(super) fn batch(&self, catalogue: &Catalogue, now: Timestamp) -> Ingest {
         match &*self.content {
-            Content::Parcel(p) => parcels::ingest(&mut Decoder::new(catalogue.clone()).trusted(), &self.scope, p.clone(), now),
+            Content::Parcel(p) => parcels::ingest(&mut Decoder::new(catalogue.clone()).trusted(), &self.scope, (**p).clone(), now),
             Content::Foreign(why, body) => self.foreign(why, body, now),
         }
     }
@@ -159,7 +159,8 @@ mod tests {
 
     fn job(n: u64, topic: &str, flow: &str) -> (Lane, Job) {
         let parcel = Parcel { readings: vec![Default::default()], flow: flow.into(), ..Default::default() };
-        let job = Job { tag: Tag(n), scope: Scope::local(), trace: Default::default(), content: Arc::new(Content::Parcel(parcel)) };
+        let job =
+            Job { tag: Tag(n), scope: Scope::local(), trace: Default::default(), content: Arc::new(Content::Parcel(Box::new(parcel))) };
         ((Area::Readings, Scope::local(), topic.into(), None), job)
     }
 
