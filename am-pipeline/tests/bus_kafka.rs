@@ -14,6 +14,9 @@ use am_pipeline::bus::{Area, Consumer, Delivery, Durability, GroupSpec, Message,
 use bytes::Bytes;
 use setting::{GPS, IMU, clock, ctx, ctx_of, message, options, publish, read, scope, server, with};
 
+/// Held while a test uses the server; the one that kills it waits for all others.
+static SERVER: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn tags(d: &[Delivery]) -> Vec<Tag> {
@@ -28,6 +31,7 @@ fn bodies(d: &[Delivery]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_come_once_per_group_in_order_of_their_device_and_as_they_were() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     assert_eq!((bus.name, bus.durability, bus.tails.is_none()), ("kafka", Durability::Unsynced, true));
     let mut sent: Vec<Message> = Vec::new();
@@ -60,6 +64,7 @@ async fn messages_come_once_per_group_in_order_of_their_device_and_as_they_were(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_share_a_group_and_what_one_left_unsettled_comes_to_another() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let all: Vec<Message> = (0..300).map(|n| message(&scope("acme", "ada"), GPS, &format!("d{}", n % 40), &n.to_string())).collect();
     publish(&bus, &all[..100]).await;
@@ -92,6 +97,7 @@ async fn members_share_a_group_and_what_one_left_unsettled_comes_to_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_shall_come_again_does_and_the_last_time_says_so_until_it_is_settled() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     publish(&bus, &[message(&scope("acme", "ada"), GPS, "d", "x")]).await;
     let spec = GroupSpec::new("g", [Area::Readings]).deliveries(2).settle_within(2 * SECOND);
@@ -118,6 +124,7 @@ async fn what_shall_come_again_does_and_the_last_time_says_so_until_it_is_settle
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scope_shows_nobody_elses_messages_whatever_the_ids_are() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let people = [scope("a", "b/c"), scope("a/b", "c"), scope("a%", "b_"), scope("a", "b"), scope("A", "b"), scope("ä", "=b😀")];
     for (n, who) in people.iter().enumerate() {
@@ -137,6 +144,7 @@ async fn a_scope_shows_nobody_elses_messages_whatever_the_ids_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn areas_and_topics_are_apart_and_a_new_topic_is_found() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let work = Message { area: Area::Work, ..message(&scope("acme", "ada"), GPS, "d", "work") };
     let error = Message { area: Area::Errors, topic: "processing.errors.motion".into(), ..work.clone() };
@@ -158,6 +166,7 @@ async fn areas_and_topics_are_apart_and_a_new_topic_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lag_is_what_nobody_has_and_the_flight_is_bounded() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let all: Vec<Message> = (0..50).map(|n| message(&scope("acme", "ada"), GPS, &format!("d{}", n % 5), &n.to_string())).collect();
     publish(&bus, &all).await;
@@ -181,6 +190,7 @@ async fn the_lag_is_what_nobody_has_and_the_flight_is_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_kafka_cannot_take_is_said_of_the_message_alone() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let limit = bus.publisher.body_limit();
     let sized = |body: usize| Message { body: Bytes::from(vec![7; body]), ..message(&scope("acme", "ada"), GPS, "d", "") };
@@ -201,6 +211,7 @@ async fn what_kafka_cannot_take_is_said_of_the_message_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_am_did_not_write_is_handed_over_as_foreign_and_settled_like_others() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let options = options(&brokers);
     let bus = kafka::open(options.clone(), clock()).await.unwrap();
     publish(&bus, &[message(&scope("acme", "ada"), GPS, "d", "1")]).await;
@@ -216,6 +227,7 @@ async fn what_am_did_not_write_is_handed_over_as_foreign_and_settled_like_others
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pressure_grows_with_the_age_of_what_a_group_leaves_unsettled() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let options = with(options(&brokers), |o| (o.retention_hours, o.retention_bytes) = (1, 10_000));
     let bus = kafka::open(options.clone(), clock()).await.unwrap();
     assert_eq!(bus.publisher.pressure().await.unwrap().share(), 0.0, "nobody reads");
@@ -244,6 +256,7 @@ async fn the_pressure_grows_with_the_age_of_what_a_group_leaves_unsettled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_broker_removed_before_the_group_had_it_is_told_once() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let options = options(&brokers);
     let bus = kafka::open(options.clone(), clock()).await.unwrap();
     let all: Vec<Message> = (0..10).map(|n| message(&scope("acme", "ada"), GPS, "d", &n.to_string())).collect();
@@ -278,6 +291,7 @@ async fn wrong_settings_are_told_with_what_to_do() {
     odd.more.insert("no.such.setting".into(), "1".into());
     assert_eq!(kafka::open(odd, clock()).await.unwrap_err().code(), Code::BAD_CONFIG);
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let options = options(&brokers);
     let off = kafka::open(with(options.clone(), |o| o.topics = Topics::Off), clock()).await.unwrap();
     let m = message(&scope("acme", "ada"), GPS, "d", "x");
@@ -321,6 +335,7 @@ async fn a_child_reads_and_settles_half() {
 async fn a_killed_member_repeats_what_it_had_not_settled_and_nothing_that_was_committed() {
     use tokio::io::AsyncBufReadExt as _;
     let Some(brokers) = server() else { return };
+    let _up = SERVER.read().await;
     let options = options(&brokers);
     let bus = kafka::open(options.clone(), clock()).await.unwrap();
     // One device, so that all of it is in one partition and what is settled is a run from the beginning.
@@ -352,6 +367,7 @@ async fn a_killed_member_repeats_what_it_had_not_settled_and_nothing_that_was_co
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_broker_loses_nothing_that_was_acknowledged() {
     let Some(brokers) = server() else { return };
+    let _up = SERVER.write().await;
     let Some(ctl) = setting::control() else { return };
     let bus = kafka::open(options(&brokers), clock()).await.unwrap();
     let one = |n: u32| message(&scope("acme", "ada"), GPS, &format!("d{}", n % 5), &n.to_string());

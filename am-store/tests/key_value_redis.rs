@@ -14,6 +14,9 @@ use am_store::testkit::key_value;
 use am_store::traits::KeyValue;
 use am_store::{Store, StoreOptions};
 
+/// Held while a test uses the server; the one that kills it waits for all others.
+static SERVER: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// The server to test with; `None` says why the test does nothing.
 fn server() -> Option<String> {
     let url = std::env::var("AM_TEST_REDIS").ok();
@@ -43,6 +46,7 @@ async fn opened(url: &str) -> Arc<Redis> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_on_redis_pass_the_kit() {
     let Some(_) = server() else { return };
+    let _up = SERVER.read().await;
     let make: key_value::Make = |_| {
         Box::pin(async {
             let url = std::env::var("AM_TEST_REDIS").unwrap_or_default();
@@ -57,6 +61,7 @@ async fn values_on_redis_pass_the_kit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_of_several_connections_count_every_write_once() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let options = fresh(&url);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -85,6 +90,7 @@ async fn writers_of_several_connections_count_every_write_once() {
 #[tokio::test]
 async fn redis_lets_go_of_what_ended_and_the_list_follows() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let kv = opened(&url).await;
     kv.put(&ctx(), "short", b"1".to_vec(), Some(Duration::from_millis(50))).await.unwrap();
     kv.put(&ctx(), "long", b"1".to_vec(), Some(Duration::from_secs(3_600))).await.unwrap();
@@ -102,6 +108,7 @@ async fn redis_lets_go_of_what_ended_and_the_list_follows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_keys_are_listed_in_order_in_steps() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let kv = opened(&url).await;
     let mut tasks = tokio::task::JoinSet::new();
     for part in 0..10 {
@@ -125,6 +132,7 @@ async fn many_keys_are_listed_in_order_in_steps() {
 #[tokio::test]
 async fn a_store_keeps_its_values_on_redis_and_its_readings_at_home() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let clock = Arc::new(TokioClock::default());
     let catalogue = am_schema::Catalogue::builtin();
     let backend = memory::open(MemoryOptions::default(), clock.clone(), catalogue.clone());
@@ -139,6 +147,7 @@ async fn a_store_keeps_its_values_on_redis_and_its_readings_at_home() {
 #[tokio::test]
 async fn the_server_tells_how_durable_it_is() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let told = opened(&url).await.durability(&ctx()).await.unwrap();
     println!("durability: {told:?}");
     assert_ne!(told, Durability::Untold);
@@ -161,6 +170,7 @@ async fn a_server_that_is_not_there_is_told_within_the_time_and_without_the_pass
 #[tokio::test]
 async fn a_wrong_password_is_refused_by_its_code() {
     let Some(url) = server() else { return };
+    let _up = SERVER.read().await;
     let mut info = url.replacen("redis://", "redis://nobody:hunter2@", 1);
     if url.contains('@') {
         info = url.clone();
@@ -174,6 +184,7 @@ async fn a_wrong_password_is_refused_by_its_code() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_is_found_again_and_keeps_what_its_log_has() {
     let Some(url) = server() else { return };
+    let _up = SERVER.write().await;
     let Ok(ctl) = std::env::var("AM_TEST_SERVICES_CTL") else {
         println!("skipped: AM_TEST_SERVICES_CTL is not set");
         return;

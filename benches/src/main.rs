@@ -16,6 +16,7 @@ mod pf06_cluster;
 mod pf12_outbox;
 mod pf15_blocks;
 mod pf17_custody;
+mod pf18_full_stack;
 mod pf18_server;
 mod pf19_bytes;
 mod pf20_build;

@@ -6,14 +6,16 @@ use am_core::Clock;
 use am_pipeline::TokioClock;
 
 use crate::harness::{Options, Row, Stopwatch, Target, median};
-use crate::noop;
 use crate::served::{BATCH, Failed, Serve, Served, frame, heart_rates};
+use crate::{noop, pf18_full_stack};
 
 const MB: f64 = 1e6;
 
 pub(crate) fn run(options: &Options) -> Result<Vec<Row>, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(measure(options)).map_err(|e| e.to_string())
+    let mut rows = runtime.block_on(measure(options)).map_err(|e| e.to_string())?;
+    rows.extend(pf18_full_stack::rows(options).map_err(|e| e.to_string())?);
+    Ok(rows)
 }
 
 fn row(what: String, ours: f64, unit: &'static str, most: f64, note: &str) -> Row {
