@@ -191,7 +191,7 @@ impl Member {
                 self.admit(&message, now);
                 Ok(())
             }
-            // Nothing more for now.
+            // Nothing more has arrived.
             Err(KafkaError::PartitionEOF(_)) => Ok(()),
             Err(e) => {
                 let e = explain("bus.fetch", false, &self.shared.health, &e);
