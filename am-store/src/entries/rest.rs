@@ -37,7 +37,7 @@ impl KeyValueOnEntries {
     /// Best effort: what stays is swept later.
     pub(super) async fn drop_rest(&self, name: &str) {
         if let Err(e) = self.entries.delete(name, None).await {
-            tracing::debug!(error = %e, "the rest of an old value stays until the next write");
+            tracing::debug!(error = %e, "the rest of an old value stays until it is swept");
         }
     }
 
